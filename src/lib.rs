@@ -1,0 +1,28 @@
+//! Portcullis: a reverse proxy that lets in clients with the right certificate, and nothing else.
+//!
+//! The rooms below are in layers; imports point down only (`tests/layers.rs`). A connection walks
+//! from `proxy` through `tls` and `policy` to `upstream`; `docs/walk.md` follows it.
+
+// Words.
+pub mod clock;
+pub mod reject;
+
+// Facts: pure.
+pub mod identity;
+pub mod message;
+
+// Decisions and records.
+pub mod policy;
+pub mod telemetry;
+
+// Machinery; siblings are strangers.
+pub mod http1;
+pub mod http2;
+pub mod limits;
+pub mod net;
+pub mod runtime;
+pub mod tls;
+pub mod upstream;
+
+// The file an operator writes.
+pub mod config;
