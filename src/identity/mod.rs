@@ -1,11 +1,21 @@
 //! What a verified certificate says, parsed once per connection, and how it is told to a backend.
 
+mod der;
 mod forward;
+mod name;
+mod parse;
+mod render;
+mod san;
+mod strip;
+#[cfg(test)]
+mod testing;
 
 use std::fmt;
 use std::net::IpAddr;
 
-pub use self::forward::Formats;
+pub use self::forward::{Formats, IdentityHeaders};
+pub use self::parse::{Bounds, parse};
+pub use self::strip::{is_identity_header, strip};
 
 /// A SHA-256 digest; prints and parses as 64 hexadecimal digits (colons allowed when parsing).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,6 +89,32 @@ pub struct Identity {
     pub not_after: i64,
     /// Type and size of its key.
     pub key: PublicKey,
+}
+
+impl Identity {
+    /// Whether the certificate is within its validity at this time (Unix seconds, both ends inclusive).
+    #[must_use]
+    pub fn valid_at(&self, unix: i64) -> bool {
+        (self.not_before..=self.not_after).contains(&unix)
+    }
+
+    /// One line of printable ASCII for operators: subject, serial number, issuer. The fingerprint
+    /// identifies, this only reminds: long names are cut.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let (subject, issuer) = (shortened(&self.subject.text), shortened(&self.issuer.text));
+        format!("subject \"{subject}\" serial {} issuer \"{issuer}\"", self.serial)
+    }
+}
+
+/// The start of a distinguished name; with its `"` escaped it stays inside the quotes of a log line.
+fn shortened(text: &str) -> String {
+    /// Characters; more than any name that a person gave.
+    const ENOUGH: usize = 160;
+    match text.char_indices().nth(ENOUGH).and_then(|(end, _)| text.get(..end)) {
+        Some(start) => format!("{start}..."),
+        None => text.to_owned(),
+    }
 }
 
 impl fmt::Display for Digest {
