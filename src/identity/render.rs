@@ -30,10 +30,10 @@ pub(super) fn byte_sequences(all: &[impl AsRef<[u8]>]) -> String {
 ///
 /// Split at `, `, split at the first `:`, percent-decode: the names as the certificate has them.
 pub(super) fn san_list(names: &AlternativeNames) -> Option<String> {
-    let text = |kind: &'static str| move |name: &Box<str>| format!("{kind}:{}", utf8_percent_encode(name, LISTED));
-    let all: Vec<_> = (names.dns.iter().map(text("DNS")))
-        .chain(names.uri.iter().map(text("URI")))
-        .chain(names.email.iter().map(text("email")))
+    let text = |name: &str| utf8_percent_encode(name, LISTED).to_string();
+    let all: Vec<_> = (names.dns.iter().map(|name| format!("DNS:{}", text(name))))
+        .chain(names.uri.iter().map(|name| format!("URI:{}", text(name))))
+        .chain(names.email.iter().map(|name| format!("email:{}", text(name))))
         .chain(names.ip.iter().map(|ip| format!("IP:{ip}")))
         .collect();
     (!all.is_empty()).then(|| all.join(", "))
@@ -43,11 +43,10 @@ pub(super) fn san_list(names: &AlternativeNames) -> Option<String> {
 /// for every such name. Envoy quotes the subject only, so that a URI with a `;` forges keys there;
 /// here every value is quoted that needs it.
 pub(super) fn xfcc_element(identity: &Identity) -> String {
-    let pair = |key: &'static str| move |name: &Box<str>| format!("{key}={}", quoted_if_needed(name));
     let first = [format!("Hash={}", identity.fingerprint), format!("Subject={}", quoted(&identity.subject.text))];
     let all: Vec<_> = (first.into_iter())
-        .chain(identity.names.uri.iter().map(pair("URI")))
-        .chain(identity.names.dns.iter().map(pair("DNS")))
+        .chain(identity.names.uri.iter().map(|name| format!("URI={}", quoted_if_needed(name))))
+        .chain(identity.names.dns.iter().map(|name| format!("DNS={}", quoted_if_needed(name))))
         .collect();
     all.join(";")
 }

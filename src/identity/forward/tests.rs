@@ -192,7 +192,7 @@ fn read_xfcc(text: &str) -> Vec<Vec<(String, String)>> {
             }
         }
         pairs.push((key.to_owned(), value));
-        rest = &after[end..];
+        rest = after.get(end..).unwrap();
         match rest.chars().next() {
             None => {
                 elements.push(pairs);
@@ -201,7 +201,7 @@ fn read_xfcc(text: &str) -> Vec<Vec<(String, String)>> {
             Some(',') => elements.push(std::mem::take(&mut pairs)),
             separator => assert_eq!(separator, Some(';')),
         }
-        rest = &rest[1..];
+        rest = rest.get(1..).unwrap();
     }
 }
 

@@ -39,7 +39,12 @@ fn a_dns_name_is_a_host_name() {
     ] {
         assert_eq!(*one(DNS_TAG, text.as_bytes()).unwrap().dns, [expected.into()]);
     }
-    let too_long = format!("{longest}c");
+}
+
+#[test]
+fn what_is_no_host_name_is_refused_as_a_dns_name() {
+    let too_long = format!("{}.{}", vec!["a".repeat(61); 4].join("."), "b".repeat(6));
+    let longest = too_long.get(1..).unwrap();
     let long_wildcard = format!("*.{}", longest.get(..252).unwrap());
     let long_label = "a".repeat(64);
     for text in [
@@ -56,6 +61,8 @@ fn a_dns_name_is_a_host_name() {
         "a*.b",
         "*a",
         "-a",
+        "a.-b",
+        "a-.b",
         "a-",
         "a b",
         " a",
