@@ -155,4 +155,4 @@ pub(super) const OU: &[u8] = &[0x55, 4, 11];
 pub(super) const DN_SERIAL: &[u8] = &[0x55, 4, 5];
 pub(super) const SUBJECT_ALT_NAME: &[u8] = &[0x55, 29, 17];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+pub(super) const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];

@@ -123,6 +123,17 @@ fn rsa_under_the_pss_identifier_does_not_escape_the_size_rule() {
 }
 
 #[test]
+fn nothing_hides_in_a_public_key() {
+    let algorithm = sequence(&[tlv(OID, &[0x2a, 3])]);
+    let behind = sequence(&[algorithm, tlv(BIT_STRING, &[0, 1]), tlv(NULL, &[])]);
+    let inner = [sequence(&[tlv(INTEGER, &[0x7f; 256]), tlv(INTEGER, &[3])]), vec![5, 0]].concat();
+    let rsa = sequence(&[sequence(&[tlv(OID, RSA_ENCRYPTION)]), tlv(BIT_STRING, &[vec![0], inner].concat())]);
+    for key in [behind, rsa, sequence(&[])] {
+        assert_eq!(reason(&Raw { key, ..Raw::default() }.der()), Reason::CertMalformed);
+    }
+}
+
+#[test]
 fn a_serial_number_is_a_short_integer_that_is_not_negative() {
     for (contents, expected) in [
         (&[0x2a][..], Some("2a")),
@@ -153,6 +164,9 @@ fn a_certificate_is_the_whole_input_and_nothing_hides_in_it() {
     assert!(parse(&der, &Bounds::default()).is_ok());
     let with = |extra: &[u8]| [&der[..], extra].concat();
     let more_fields = |extra: Vec<u8>| assembled(&[raw.fields(), vec![extra]].concat(), &[]);
+    // `[3]` that claims to end inside what it holds: x509-parser reads on, others would not.
+    let mut short = raw.fields();
+    *short.last_mut().unwrap() = [vec![0xa3, 2], sequence(&raw.extensions)].concat();
     let mut two = raw.fields();
     two.insert(0, two.last().unwrap().clone());
     for (what, der) in [
@@ -163,6 +177,7 @@ fn a_certificate_is_the_whole_input_and_nothing_hides_in_it() {
         ("an element behind the extensions", more_fields(vec![5, 0])),
         ("extensions twice", more_fields(raw.fields().last().unwrap().clone())),
         ("extensions in front", assembled(&two, &[])),
+        ("extensions beyond their length", assembled(&short, &[])),
     ] {
         assert_eq!(reason(&der), Reason::CertMalformed, "{what}");
     }
