@@ -58,7 +58,7 @@ pub fn curl_lines(gate: &str, certificates: &Path) -> String {
         ),
         ("refused: no certificate (TLS alert certificate required)", format!("{curl} {gate}/hello")),
         (
-            "refused: the same name from a foreign CA (TLS alert unknown ca, or decrypt error)",
+            "refused: the same name from a foreign CA (TLS alert unknown ca)",
             format!("{curl} {} {gate}/hello", pair("foreign")),
         ),
         (

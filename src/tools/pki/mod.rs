@@ -130,11 +130,11 @@ fn mint_set(now: Duration) -> Result<Vec<File>, PkiError> {
     let valid = Validity { not_before: now.saturating_sub(SKEW), not_after: now.saturating_add(LIFE) };
     let expired = Validity { not_before: now.saturating_sub(LIFE), not_after: now.saturating_sub(DAY) };
     let ca = Authority::within("Portcullis Demo CA", KeyKind::EcdsaP256, valid)?;
-    // Another key under the same name: only the signature tells its certificates from the good ones.
-    let foreign_ca = Authority::within("Portcullis Demo CA", KeyKind::EcdsaP256, valid)?;
+    let foreign_ca = Authority::within("Foreign Demo CA", KeyKind::EcdsaP256, valid)?;
     let server = ca.issue(&LeafSpec::server("localhost", server_names(), valid))?;
     let client = ca.issue(&device(valid))?;
     let late = ca.issue(&device(expired))?;
+    // Says the same as the good one: only the chain tells them apart.
     let foreign = foreign_ca.issue(&device(valid))?;
 
     let text = |name, content: &str| File { name, content: content.as_bytes().to_vec() };
