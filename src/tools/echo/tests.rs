@@ -246,5 +246,4 @@ async fn stopping_ends_connections_and_tunnels() {
     let mut rest = Vec::new();
     let _ = idle.read_to_end(&mut rest).await;
     let _ = tunnel.read_to_end(&mut rest).await;
-    assert!(TcpStream::connect(backend.address).await.is_err());
 }

@@ -10,7 +10,7 @@ use x509_parser::pem::Pem;
 
 use super::{CURRENT, File, Force, LAST, NAMES, PkiError};
 
-/// A directory that nobody else can write to.
+/// A directory that is closed to everybody else.
 pub(super) struct Directory<'a>(&'a Path);
 
 /// What of the set was found.
@@ -33,8 +33,8 @@ impl<'a> Directory<'a> {
             outcome => outcome.map_err(failed)?,
         }
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
-        // Who can write here can put another key in place of ours.
-        if mode & 0o022 != 0 {
+        // Who can write here can put another key in place of ours; who can look may find a key that was copied here.
+        if mode & 0o077 != 0 {
             return Err(PkiError::Exposed(path.to_owned()));
         }
         Ok(Self(path))
@@ -72,17 +72,19 @@ impl<'a> Directory<'a> {
     }
 
     fn write_one(&self, file: &File, force: Force) -> Result<(), PkiError> {
-        let temporary = self.0.join(format!(".{}.{}", file.name, std::process::id()));
         let target = self.0.join(file.name);
-        // Left by a run that was killed, long ago: the process ids are the same.
-        remove(&temporary)?;
+        let failed = |source| PkiError::Io { path: target.clone(), source };
+        // By chance, not by process id: those of two containers that share the folder may be the same.
+        let mut nonce = [0; 8];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| failed(io::Error::other("no random numbers")))?;
+        let temporary = self.0.join(format!(".{}.{:016x}", file.name, u64::from_ne_bytes(nonce)));
         let written = fill(&temporary, &file.content).and_then(|()| match force {
             // A link fails where a rename would replace: what appeared meanwhile stays.
             Force::Keep => fs::hard_link(&temporary, &target),
             Force::Overwrite => fs::rename(&temporary, &target),
         });
         let cleaned = remove(&temporary);
-        written.map_err(|source| PkiError::Io { path: target, source })?;
+        written.map_err(failed)?;
         cleaned
     }
 }

@@ -66,6 +66,24 @@ pub struct Validity {
 impl Validity {
     /// From 1970 to 4096: for whom time does not matter.
     pub const LONG: Self = Self { not_before: Duration::ZERO, not_after: Duration::from_secs(67_090_000_000) };
+
+    /// Valid at `now` and for a year to come.
+    #[must_use]
+    pub fn current(now: Duration) -> Self {
+        Self { not_before: now.saturating_sub(SKEW), not_after: now.saturating_add(LIFE) }
+    }
+
+    /// Over since a day before `now`.
+    #[must_use]
+    pub fn over(now: Duration) -> Self {
+        Self { not_before: now.saturating_sub(LIFE), not_after: now.saturating_sub(DAY) }
+    }
+
+    /// Not before a day after `now`.
+    #[must_use]
+    pub fn to_come(now: Duration) -> Self {
+        Self { not_before: now.saturating_add(DAY), not_after: now.saturating_add(LIFE) }
+    }
 }
 
 /// What a leaf certificate says.
@@ -316,3 +334,10 @@ fn ed25519() -> Result<KeyPair, rcgen::Error> {
     let key = Ed25519KeyPair::generate().map_err(unavailable)?.to_pkcs8v1().map_err(unavailable)?;
     KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key.as_ref()), &rcgen::PKCS_ED25519)
 }
+
+/// What a certificate is out of its time by, so that no time zone brings it back.
+pub(super) const DAY: Duration = Duration::from_hours(24);
+/// Long enough to be forgotten about, and below the 825 days above which Apple's TLS refuses a private server certificate.
+pub(super) const LIFE: Duration = Duration::from_hours(24 * 365);
+/// What clocks of containers and phones on a developer's desk are apart at most.
+const SKEW: Duration = Duration::from_hours(1);

@@ -61,8 +61,8 @@ impl fmt::Display for Report {
 /// Why a PKI, a certificate or a P12 could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
-    /// Others may change what is in the directory.
-    #[error("{0} can be written to by other users: run `chmod 700` on it first")]
+    /// Other users may look into the directory.
+    #[error("{0} is open to other users: run `chmod 700` on it first")]
     Exposed(PathBuf),
     /// Some files of the set are there and some are not.
     #[error("{directory} has an incomplete set, without {}: --force makes it anew", list(.missing))]
@@ -105,7 +105,7 @@ pub enum PkiError {
 /// # Errors
 ///
 /// [`PkiError::Incomplete`] and [`PkiError::Stale`] with [`Force::Keep`] when what is there cannot be used;
-/// [`PkiError::Exposed`] if other users can write to the directory; [`PkiError::Io`] as it comes.
+/// [`PkiError::Exposed`] if the directory is open to other users; [`PkiError::Io`] as it comes.
 pub fn make(directory: &Path, force: Force, clock: &Clock) -> Result<Report, PkiError> {
     let report = |outcome| Report { directory: directory.to_owned(), outcome };
     let target = Directory::open(directory)?;
@@ -127,13 +127,12 @@ struct File {
 }
 
 fn mint_set(now: Duration) -> Result<Vec<File>, PkiError> {
-    let valid = Validity { not_before: now.saturating_sub(SKEW), not_after: now.saturating_add(LIFE) };
-    let expired = Validity { not_before: now.saturating_sub(LIFE), not_after: now.saturating_sub(DAY) };
+    let valid = Validity::current(now);
     let ca = Authority::within("Portcullis Demo CA", KeyKind::EcdsaP256, valid)?;
     let foreign_ca = Authority::within("Foreign Demo CA", KeyKind::EcdsaP256, valid)?;
     let server = ca.issue(&LeafSpec::server("localhost", server_names(), valid))?;
     let client = ca.issue(&device(valid))?;
-    let late = ca.issue(&device(expired))?;
+    let late = ca.issue(&device(Validity::over(now)))?;
     // Says the same as the good one: only the chain tells them apart.
     let foreign = foreign_ca.issue(&device(valid))?;
 
@@ -202,12 +201,6 @@ const NAMES: [&str; 14] = [
 
 /// The certificates that must be valid for a set to be usable (`expired.pem` never is).
 const CURRENT: [&str; 5] = ["server.pem", "client.pem", "foreign-ca.pem", "foreign.pem", LAST];
-
-const DAY: Duration = Duration::from_hours(24);
-/// Long enough to be forgotten about, and below the 825 days above which Apple's TLS refuses a private server certificate.
-const LIFE: Duration = Duration::from_hours(24 * 365);
-/// What clocks of containers and phones on a developer's desk are apart at most.
-const SKEW: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,6 @@
 use p12_keystore::{
     Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, PrivateKey, PrivateKeyChain,
 };
-use rustls_pki_types::PrivateKeyDer;
 
 use super::{Issued, PkiError};
 
@@ -17,7 +16,7 @@ impl Issued {
     pub fn p12(&self, alias: &str, password: &str) -> Result<Vec<u8>, PkiError> {
         let chain = self.full_chain_der();
         let certificates: Vec<_> = chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<_, _>>()?;
-        let key = PrivateKey::from_der(secret_der(&self.key_der()))?;
+        let key = PrivateKey::from_der(self.key_der().secret_der())?;
         let fingerprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.cert_der());
         let mut store = KeyStore::new();
         let entry = PrivateKeyChain::new(fingerprint.as_ref(), key, certificates);
@@ -30,10 +29,6 @@ impl Issued {
             .mac_iterations(ITERATIONS)
             .write()?)
     }
-}
-
-fn secret_der<'a>(key: &'a PrivateKeyDer<'_>) -> &'a [u8] {
-    key.secret_der()
 }
 
 /// What keytool writes (`keystore.pkcs12.*IterationCount` of the JDK): slow enough for a password that

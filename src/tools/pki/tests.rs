@@ -5,6 +5,7 @@ use std::process::Command;
 use p12_keystore::{KeyStore, Pkcs12ImportPolicy};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::mint::{DAY, LIFE};
 use super::*;
 
 fn fresh() -> (tempfile::TempDir, PathBuf, Clock) {
@@ -153,11 +154,48 @@ fn a_dangling_link_counts_as_a_file_that_is_there() {
 }
 
 #[test]
-fn a_directory_that_others_can_write_to_is_refused() {
+fn a_directory_that_is_open_to_others_is_refused_also_for_reuse() {
     let (_root, directory, clock) = fresh();
-    fs::create_dir_all(&directory).unwrap();
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(matches!(make(&directory, Force::Overwrite, &clock).unwrap_err(), PkiError::Exposed(_)));
+    make(&directory, Force::Keep, &clock).unwrap();
+    for mode in [0o777, 0o755, 0o710, 0o701] {
+        fs::set_permissions(&directory, fs::Permissions::from_mode(mode)).unwrap();
+        for force in [Force::Keep, Force::Overwrite] {
+            assert!(matches!(make(&directory, force, &clock).unwrap_err(), PkiError::Exposed(_)), "{mode:o}");
+        }
+    }
+}
+
+#[test]
+fn runs_at_the_same_time_leave_one_whole_set() {
+    let (_root, directory, clock) = fresh();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                // Each of them makes it, finds it, or is told that it is there in part.
+                let _ = make(&directory, Force::Keep, &clock);
+            });
+        }
+    });
+    assert_eq!(make(&directory, Force::Keep, &clock).unwrap().outcome, Outcome::Reused);
+    for (leaf, ca) in [("server.pem", "ca.pem"), ("client.pem", "ca.pem"), ("foreign.pem", "foreign-ca.pem")] {
+        assert!(openssl(&directory, &["verify", "-CAfile", ca, leaf]).0, "{leaf}");
+    }
+    for name in ["ca", "server", "client", "expired", "foreign-ca", "foreign"] {
+        let of_key = openssl(&directory, &["pkey", "-in", &format!("{name}.key"), "-pubout"]);
+        let of_certificate = openssl(&directory, &["x509", "-in", &format!("{name}.pem"), "-noout", "-pubkey"]);
+        assert_eq!(of_key, of_certificate, "{name}");
+    }
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), NAMES.len(), "no temporary file is left");
+}
+
+#[test]
+fn validities_are_before_around_and_after_now() {
+    let now = Duration::from_hours(24 * 365 * 50);
+    let contains = |validity: Validity| (validity.not_before <= now, now <= validity.not_after);
+    assert_eq!(contains(Validity::current(now)), (true, true));
+    assert_eq!(contains(Validity::over(now)), (true, false));
+    assert_eq!(contains(Validity::to_come(now)), (false, true));
+    assert_eq!(contains(Validity::LONG), (true, true));
 }
 
 #[test]
