@@ -26,3 +26,6 @@ pub mod upstream;
 
 // The file an operator writes.
 pub mod config;
+
+// Around the gate.
+pub mod tools;

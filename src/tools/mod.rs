@@ -1,0 +1,5 @@
+//! Tooling around the gate: a development PKI, a backend that answers with what it got, a demonstration.
+
+pub mod demo;
+pub mod echo;
+pub mod pki;
