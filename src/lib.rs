@@ -8,24 +8,18 @@ pub mod clock;
 pub mod reject;
 
 // Facts: pure.
+pub mod drain;
 pub mod identity;
 pub mod message;
 
 // Decisions and records.
-pub mod policy;
-pub mod telemetry;
 
 // Machinery; siblings are strangers.
-pub mod http1;
-pub mod http2;
-pub mod limits;
-pub mod net;
-pub mod runtime;
-pub mod tls;
-pub mod upstream;
 
 // The file an operator writes.
-pub mod config;
 
-// Around the gate.
-pub mod tools;
+// What is true now.
+
+// The order of events.
+
+// Assembly, and what stands around the gate.

@@ -8,6 +8,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 /// What the peer sees of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
@@ -76,6 +78,8 @@ macro_rules! reasons {
 
 reasons! {
     // ---- before TLS -------------------------------------------------------------------------
+    /// As many connections are open as `connection.max` allows.
+    Connections = "connections", Close, Gate, "busy";
     /// The address already holds as many connections as `connection.per_address` allows.
     ConnectionsPerAddress = "connections_per_address", Close, Downstream, "too many connections";
     /// The address starts handshakes faster than `connection.handshakes_per_address` allows.
@@ -98,6 +102,8 @@ reasons! {
     HandshakeAborted = "handshake_aborted", Close, Downstream, "handshake aborted";
     /// The client sent a TLS alert inside the handshake, usually because it does not trust our certificate.
     HandshakeAlert = "handshake_alert", Close, Downstream, "client sent an alert";
+    /// A handshake message of the client is longer than 64 KiB (a certificate chain, as a rule).
+    HandshakeTooLarge = "handshake_too_large", Close, Downstream, "handshake message too large";
     /// The client broke the TLS protocol.
     HandshakeInvalid = "handshake_invalid", Alert("unexpected_message"), Downstream, "TLS protocol error";
     /// No TLS version, cipher suite, group or signature scheme in common.
@@ -131,7 +137,7 @@ reasons! {
     /// An RSA key of the chain is smaller than `trust.min_rsa_bits` or larger than 8192 bits.
     CertKeySize = "cert_key_size", Alert("certificate_unknown"), Downstream, "certificate key size not accepted";
     /// The certificate's key type or signature algorithm is not accepted.
-    CertKeyUnsupported = "cert_key_unsupported", Alert("certificate_unknown"), Downstream, "certificate key type not accepted";
+    CertKeyUnsupported = "cert_key_unsupported", Alert("decrypt_error"), Downstream, "certificate key type not accepted";
     /// The certificate has more subject alternative names than `trust.max_names`.
     CertTooManyNames = "cert_too_many_names", Alert("certificate_unknown"), Downstream, "certificate has too many names";
     /// The chain breaks a name, path-length or other constraint of its issuers.
@@ -267,19 +273,28 @@ pub struct Reject {
     pub detail: Box<str>,
     /// When it makes sense to come back (`Retry-After`), if that is known.
     pub retry_after: Option<Duration>,
+    /// Fields that the answer needs beside it (`Allow`, `RateLimit`).
+    pub fields: Option<Box<HeaderMap>>,
 }
 
 impl Reject {
     /// A refusal for `reason`; `detail` is for the operator.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<Box<str>>) -> Self {
-        Self { reason, detail: detail.into(), retry_after: None }
+        Self { reason, detail: detail.into(), retry_after: None, fields: None }
     }
 
     /// The same refusal with a time after which to come back.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// The same refusal with a field for its answer.
+    #[must_use]
+    pub fn field(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.fields.get_or_insert_default().insert(name, value);
         self
     }
 }

@@ -107,7 +107,7 @@ fn plain(identity: &Identity) -> Box<[(HeaderName, HeaderValue)]> {
     fields.into_iter().filter_map(|(name, text)| Some((name, value(text?)?))).collect()
 }
 
-/// Always `Some` for what [`render`] writes and [`super::parse`] reads: printable ASCII. Of an
+/// Always `Some` for what [`render`] writes and [`super::parse()`] reads: printable ASCII. Of an
 /// identity that somebody else made up, a field that is no header value stays away.
 fn value(text: String) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok().filter(|value| value.to_str().is_ok())

@@ -1,5 +1,6 @@
 //! What a verified certificate says, parsed once per connection, and how it is told to a backend.
 
+mod authority;
 mod der;
 mod forward;
 mod name;
@@ -13,6 +14,7 @@ mod testing;
 use std::fmt;
 use std::net::IpAddr;
 
+pub use self::authority::{AuthorityFacts, authority, date};
 pub use self::forward::{Formats, IdentityHeaders};
 pub use self::parse::{Bounds, parse};
 pub use self::strip::{is_identity_header, strip};
@@ -68,7 +70,7 @@ pub enum PublicKey {
 }
 
 /// The identity that a client certificate states. It is only an identity once the chain above it
-/// has been verified; [`parse`] alone proves nothing.
+/// has been verified; [`parse()`] alone proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Whom the certificate names.
@@ -136,7 +138,8 @@ impl std::str::FromStr for Digest {
         const WRONG: &str = "not a SHA-256 digest: 64 hexadecimal digits, with or without colons";
         let digits: Vec<u8> = text.bytes().filter(|b| *b != b':').collect();
         let mut out = [0; 32];
-        if digits.len() != 64 {
+        // Digits only: Rust lets a number have a plus.
+        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
             return Err(WRONG);
         }
         for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
@@ -156,5 +159,36 @@ impl fmt::Display for Serial {
 impl fmt::Debug for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_digit_with_a_sign_is_no_digit() {
+        assert!(format!("+a{}", "0".repeat(62)).parse::<Digest>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_digest_reads_as_it_prints_in_any_case_and_with_colons(bytes: [u8; 32]) {
+            let digest = Digest(bytes);
+            let text = digest.to_string();
+            let colons: Vec<_> = text.as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair)).collect();
+            for spelling in [text.clone(), text.to_uppercase(), colons.join(":")] {
+                prop_assert_eq!(spelling.parse::<Digest>(), Ok(digest), "{}", spelling);
+            }
+        }
+
+        #[test]
+        fn what_reads_as_a_digest_is_hexadecimal(text in r"([0-9a-fA-F:]{62,66}|[0-9a-f]{0,63}[+\- _x][0-9a-f]{0,63}|\PC{0,70})") {
+            if let Ok(digest) = text.parse::<Digest>() {
+                prop_assert_eq!(digest.to_string(), text.replace(':', "").to_lowercase());
+            }
+        }
     }
 }

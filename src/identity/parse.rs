@@ -63,7 +63,7 @@ impl Digest {
     }
 }
 
-fn certificate(der: &[u8]) -> Result<X509Certificate<'_>, Reject> {
+pub(super) fn certificate(der: &[u8]) -> Result<X509Certificate<'_>, Reject> {
     check_frame(der).map_err(|_| malformed("not one DER certificate"))?;
     // Extensions stay unparsed: the one that matters is read strictly in `san`, the others are the
     // chain verifier's business, and no parser should run for a stranger without need.
@@ -110,7 +110,7 @@ fn serial(contents: &[u8]) -> Result<Serial, Reject> {
     Ok(Serial(octets.into()))
 }
 
-fn public_key(key: &SubjectPublicKeyInfo<'_>, bounds: &Bounds) -> Result<PublicKey, Reject> {
+pub(super) fn public_key(key: &SubjectPublicKeyInfo<'_>, bounds: &Bounds) -> Result<PublicKey, Reject> {
     let algorithm = &key.algorithm.algorithm;
     // An RSA key under the RSASSA-PSS identifier is as costly to verify with as any other.
     if *algorithm == oid::OID_PKCS1_RSAENCRYPTION || *algorithm == oid::OID_PKCS1_RSASSAPSS {
