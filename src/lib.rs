@@ -13,6 +13,8 @@ pub mod identity;
 pub mod message;
 
 // Decisions and records.
+pub mod policy;
+pub mod telemetry;
 
 // Machinery; siblings are strangers.
 

@@ -1,0 +1,19 @@
+//! Decisions: which host, which route, who may. Pure functions of rules and facts; deny by default.
+
+mod authorize;
+mod decide;
+#[cfg(test)]
+mod fixture;
+mod glob;
+mod host;
+mod matcher;
+mod route;
+mod rule;
+pub mod spec;
+
+pub use self::authorize::{Permit, authorize};
+pub use self::decide::{Facts, decide, route};
+pub use self::glob::Glob;
+pub use self::host::{Host, HostId, HostTable};
+pub use self::matcher::Matcher;
+pub use self::route::{Route, RouteId, RouteTable};

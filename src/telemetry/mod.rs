@@ -1,0 +1,11 @@
+//! Records: one log line and one set of counters per connection and per request.
+
+mod log;
+mod metrics;
+mod record;
+mod spec;
+
+pub use self::log::{LogGuard, init};
+pub use self::metrics::{Metrics, RouteMetrics, ServerSample};
+pub use self::record::{AccessLog, ConnectionRecord, Reload, RequestRecord, Telemetry, Who};
+pub use self::spec::{LogFormat, LogSpec};
