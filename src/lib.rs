@@ -17,6 +17,13 @@ pub mod policy;
 pub mod telemetry;
 
 // Machinery; siblings are strangers.
+pub mod http1;
+pub mod http2;
+pub mod limits;
+pub mod net;
+pub mod runtime;
+pub mod tls;
+pub mod upstream;
 
 // The file an operator writes.
 

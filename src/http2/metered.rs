@@ -1,0 +1,75 @@
+//! The stream under hyper's HTTP/2, with the meter reading along.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Settings;
+use super::meter::Meter;
+use crate::clock::Clock;
+use crate::reject::Reason;
+
+/// A stream that fails once the client has sent too much of what costs too much.
+#[derive(Debug)]
+pub(super) struct Metered<IO> {
+    io: IO,
+    meter: Meter,
+    clock: Clock,
+    verdict: Arc<OnceLock<Reason>>,
+}
+
+impl<IO> Metered<IO> {
+    /// `verdict` is where the reason will be found after the failure.
+    pub(super) fn new(io: IO, bounds: Settings, clock: Clock, verdict: Arc<OnceLock<Reason>>) -> Self {
+        Self { io, meter: Meter::new(bounds), clock, verdict }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Metered<IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        let read = buf.filled().get(before..).unwrap_or_default();
+        let clock = &this.clock;
+        Poll::Ready(this.meter.received(read, || clock.now()).map_err(|reason| {
+            let _ = this.verdict.set(reason);
+            io::Error::other(reason.code())
+        }))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Metered<IO> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.io).poll_write(cx, buf))?;
+        this.meter.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, bufs))?;
+        this.meter.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}

@@ -1,0 +1,165 @@
+//! One handshake: ClientHello, host, the rest, and what came of it.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::LazyConfigAcceptor;
+
+use super::hello::Recorded;
+use super::presented::{Presented, capture};
+use super::quirks;
+use super::server::{ALPN_H2, HostConfig};
+use super::stream::TlsStream;
+use crate::identity::Identity;
+use crate::message::target::normalize_host;
+use crate::policy::{HostId, HostTable};
+use crate::reject::{Reason, Reject};
+
+/// A fatal `unrecognized_name` alert (RFC 6066 §3) as a plaintext record: rustls has no way to
+/// say it before a configuration is chosen.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// Where a handshake may lead: the one host table that routing uses too, and a configuration per host.
+pub struct Doors<'a> {
+    /// Names to hosts.
+    pub hosts: &'a HostTable,
+    /// By [`HostId`].
+    pub configs: &'a [HostConfig],
+    /// Who serves clients without a server name.
+    pub default_host: Option<HostId>,
+    /// Longest ClientHello.
+    pub client_hello_bytes: usize,
+}
+
+/// The HTTP version that ALPN settled on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `http/1.1`, or no ALPN at all.
+    Http1,
+    /// `h2`.
+    Http2,
+}
+
+/// What is known of a handshake so far; outlives its failure or its cancellation, for the record.
+#[derive(Debug, Default)]
+pub struct Attempt {
+    /// The name the client asked for, normalized.
+    pub server_name: Option<Box<str>>,
+    /// The host it was taken to.
+    pub host: Option<HostId>,
+    /// The certificate it presented.
+    pub presented: Option<Presented>,
+    /// The raw bytes that the ClientHello came in, TLS records included.
+    pub client_hello: Vec<u8>,
+}
+
+/// A completed handshake.
+#[derive(Debug)]
+pub struct Handshaken<IO> {
+    /// The decrypted stream.
+    pub stream: TlsStream<IO>,
+    /// The host entry it was made with.
+    pub host: HostId,
+    /// HTTP/1.1 or HTTP/2.
+    pub protocol: Protocol,
+    /// The verified identity and its chain as presented, leaf first; `None` if the client sent none and the host let it.
+    pub identity: Option<(Arc<Identity>, Vec<CertificateDer<'static>>)>,
+    /// `TLSv1_3` or `TLSv1_2`, and the cipher suite.
+    pub version: &'static str,
+    /// Name of the cipher suite.
+    pub cipher: &'static str,
+}
+
+/// A handshake that came to nothing.
+#[derive(Debug)]
+pub struct Refused<IO> {
+    /// Why.
+    pub reject: Reject,
+    /// The connection, on which an alert has been sent: see [`linger`](super::linger()).
+    pub io: Option<IO>,
+}
+
+/// Carries a connection from its first byte to HTTP. The caller bounds the time.
+///
+/// # Errors
+/// A [`Refused`] for everything that can go wrong; `attempt` says what was known by then.
+pub async fn handshake<IO>(io: IO, doors: &Doors<'_>, attempt: &mut Attempt) -> Result<Handshaken<IO>, Refused<IO>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), Recorded::new(io, doors.client_hello_bytes));
+    let start = match Pin::new(&mut acceptor).await {
+        Ok(start) => start,
+        Err(error) => {
+            let recorded = acceptor.take_io();
+            let reject = match &recorded {
+                Some(io) if io.is_full() => too_large(doors.client_hello_bytes),
+                _ => quirks::hello(&error),
+            };
+            return Err(Refused { reject, io: recorded.map(|recorded| recorded.into_parts().0) });
+        }
+    };
+    let name = start.client_hello().server_name().map(Box::from);
+    let (mut io, client_hello) = start.io.into_parts();
+    attempt.client_hello = client_hello;
+    let host = match door(doors, name, attempt) {
+        Ok(host) => host,
+        Err(reject) => {
+            // Best effort: the refusal stands whether or not the client hears of it.
+            let _ = io.write_all(&UNRECOGNIZED_NAME).await;
+            return Err(Refused { reject, io: Some(io) });
+        }
+    };
+    attempt.host = Some(host);
+    let Some(config) = doors.configs.get(host.index()) else {
+        return Err(Refused { reject: Reason::Abandoned.into(), io: None });
+    };
+    let start = tokio_rustls::StartHandshake::from_parts(start.accepted, io);
+    let mut accept = start.into_stream(Arc::clone(&config.config)).into_fallible();
+    let seen = &mut attempt.presented;
+    match poll_fn(|cx| capture(seen, || Pin::new(&mut accept).poll(cx))).await {
+        Ok(stream) => finish(TlsStream::new(stream), host, attempt).map_err(|reject| Refused { reject, io: None }),
+        Err((error, io)) => {
+            let told = attempt.presented.as_mut().and_then(|presented| presented.reject.take());
+            Err(Refused { reject: told.unwrap_or_else(|| quirks::handshake(&error)), io: Some(io) })
+        }
+    }
+}
+
+fn too_large(most: usize) -> Reject {
+    Reject::new(Reason::ClientHelloTooLarge, format!("more than {most} bytes"))
+}
+
+/// The host that this server name leads to, or a refusal; never a host that is weaker than asked for.
+fn door(doors: &Doors<'_>, name: Option<Box<str>>, attempt: &mut Attempt) -> Result<HostId, Reject> {
+    // rustls takes an IP address for no server name at all (RFC 6066 §3 permits none).
+    let Some(name) = name else {
+        return doors.default_host.ok_or_else(|| Reason::ServerNameMissing.into());
+    };
+    let name = normalize_host(&name).map_err(|_| Reject::new(Reason::ServerNameUnknown, "not a host name"))?;
+    let host = doors.hosts.find(&name);
+    let name = attempt.server_name.insert(name.as_ref().into());
+    host.ok_or_else(|| Reject::new(Reason::ServerNameUnknown, format!("no host named {name}")))
+}
+
+fn finish<IO>(stream: TlsStream<IO>, host: HostId, attempt: &mut Attempt) -> Result<Handshaken<IO>, Reject> {
+    let session = stream.session();
+    let protocol = if session.alpn_protocol() == Some(ALPN_H2) { Protocol::Http2 } else { Protocol::Http1 };
+    let version = session.protocol_version().and_then(|v| v.as_str()).unwrap_or("unknown");
+    let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
+    let chain = session.peer_certificates().map(|chain| chain.iter().map(|der| der.clone().into_owned()).collect());
+    let presented = attempt.presented.as_ref().and_then(|p| p.identity.clone());
+    let identity = match (presented, chain) {
+        (Some(identity), Some(chain)) => Some((identity, chain)),
+        (None, None) => None,
+        // A certificate that was not seen by the verifier, or the other way round: never an identity.
+        (_, _) => {
+            return Err(Reject::new(Reason::Abandoned, "session and verifier disagree about the client certificate"));
+        }
+    };
+    Ok(Handshaken { stream, host, protocol, identity, version, cipher })
+}

@@ -1,0 +1,175 @@
+//! Files on disk to chains, keys and anchors; every error names the file and what to do.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::identity;
+
+/// Longest file of certificates or keys that is read. A bundle of every public CA has 220 KiB.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A file that cannot serve as what the configuration says it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}", path.display())]
+pub struct MaterialError {
+    /// The file.
+    pub path: Box<Path>,
+    /// What is wrong with it.
+    pub what: Box<str>,
+    /// What to do about it.
+    pub hint: &'static str,
+}
+
+impl MaterialError {
+    fn new(path: &Path, what: impl Into<String>, hint: &'static str) -> Self {
+        Self { path: path.into(), what: what.into().into(), hint }
+    }
+}
+
+/// The anchors of one trust store.
+#[derive(Clone, Debug)]
+pub struct Anchors {
+    /// What chains are verified against.
+    pub roots: Arc<RootCertStore>,
+    /// The anchors as they stand in the files, for fingerprints and expiry.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+/// Reads the PEM anchors of a trust store.
+///
+/// # Errors
+/// A file that is missing, unreadable, empty, garbage, or holds a certificate that is not a usable
+/// anchor or is out of its validity at `unix` seconds: a trust store is complete or not there.
+pub fn anchors(paths: &[PathBuf], unix: i64) -> Result<Anchors, Vec<MaterialError>> {
+    let (mut roots, mut all, mut errors) = (RootCertStore::empty(), Vec::new(), Vec::new());
+    for path in paths {
+        match certificates(path) {
+            Ok(found) => {
+                for der in found {
+                    match anchor(path, &der, unix).and_then(|()| add(&mut roots, path, &der)) {
+                        Ok(()) => all.push(der),
+                        Err(error) => errors.push(error),
+                    }
+                }
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(Anchors { roots: Arc::new(roots), certificates: all }) } else { Err(errors) }
+}
+
+fn add(roots: &mut RootCertStore, path: &Path, der: &CertificateDer<'static>) -> Result<(), MaterialError> {
+    roots.add(der.clone()).map_err(|error| {
+        MaterialError::new(path, format!("not usable as an anchor: {error}"), "give the CA's own certificate")
+    })
+}
+
+fn anchor(path: &Path, der: &CertificateDer<'static>, unix: i64) -> Result<(), MaterialError> {
+    let facts = identity::authority(der).map_err(|reject| {
+        MaterialError::new(path, format!("{}", reject.detail), "give a PEM file of CA certificates")
+    })?;
+    if !facts.is_authority {
+        let what = format!("{} is not a CA certificate (basicConstraints)", facts.subject);
+        return Err(MaterialError::new(
+            path,
+            what,
+            "anchors are CA certificates; to let in one client, use a fingerprint matcher",
+        ));
+    }
+    if unix > facts.not_after {
+        let what = format!("{} expired on {}", facts.subject, identity::date(facts.not_after));
+        return Err(MaterialError::new(path, what, "remove the expired CA from the file, or renew it"));
+    }
+    if unix < facts.not_before {
+        let what = format!("{} is not valid before {}", facts.subject, identity::date(facts.not_before));
+        return Err(MaterialError::new(path, what, "check this machine's clock, or wait"));
+    }
+    Ok(())
+}
+
+/// Reads a PEM chain and its key.
+///
+/// # Errors
+/// When a file is missing, unreadable, empty or garbage, the key's type is not supported, or the
+/// key does not belong to the first certificate.
+pub(super) fn certified_key(
+    provider: &CryptoProvider,
+    chain: &Path,
+    key: &Path,
+) -> Result<CertifiedKey, MaterialError> {
+    let certificates = certificates(chain)?;
+    let private = private_key(key)?;
+    let signer = provider.key_provider.load_private_key(private).map_err(|error| {
+        MaterialError::new(
+            key,
+            format!("key not usable: {error}"),
+            "keys are RSA of 2048 bits or more, ECDSA P-256/P-384/P-521 or Ed25519",
+        )
+    })?;
+    let certified = CertifiedKey::new(certificates, signer);
+    certified.keys_match().map_err(|error| {
+        let what = format!("the key does not belong to the first certificate of {} ({error})", chain.display());
+        MaterialError::new(key, what, "the chain file starts with the leaf that this key is for")
+    })?;
+    Ok(certified)
+}
+
+/// Reads every certificate of a PEM file.
+///
+/// # Errors
+/// When the file is missing, unreadable, too large, no PEM, or holds no certificate.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
+    let bytes = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found = found.map_err(|error| {
+        MaterialError::new(
+            path,
+            format!("not a PEM file of certificates: {error}"),
+            "certificates start with -----BEGIN CERTIFICATE-----",
+        )
+    })?;
+    if found.is_empty() {
+        return Err(MaterialError::new(
+            path,
+            "no certificate in it",
+            "certificates start with -----BEGIN CERTIFICATE-----",
+        ));
+    }
+    Ok(found)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, MaterialError> {
+    let bytes = zeroize::Zeroizing::new(read(path)?);
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        // The parser's message speaks of structure only; it never repeats the file's content.
+        MaterialError::new(
+            path,
+            format!("no private key in it: {error}"),
+            "give an unencrypted PEM key (PKCS#8, SEC1 or PKCS#1)",
+        )
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, MaterialError> {
+    let fail = |error: io::Error| {
+        MaterialError::new(
+            path,
+            error.to_string(),
+            "check the path (relative paths start at the configuration file's folder) and its permissions",
+        )
+    };
+    let mut bytes = Vec::new();
+    File::open(path).map_err(fail)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
+        return Err(MaterialError::new(path, format!("larger than {MAX_FILE_BYTES} bytes"), "is this the right file?"));
+    }
+    Ok(bytes)
+}

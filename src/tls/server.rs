@@ -1,0 +1,132 @@
+//! One TLS configuration per host, built once per snapshot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::UnixTime;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SignatureScheme};
+
+use super::material::{Anchors, MaterialError, certified_key};
+use super::spec::TrustSpec;
+use super::verifier::ClientVerifier;
+use crate::clock::Clock;
+use crate::policy::spec::{CertificateSpec, ClientCertificateMode};
+
+/// The application protocols we speak, best first (RFC 7301 identifiers).
+pub(super) const ALPN_H2: &[u8] = b"h2";
+const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// The crypto provider: AWS-LC with the hybrid post-quantum group first, then the curves.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
+    let kx_groups = vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1];
+    Arc::new(CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() })
+}
+
+/// What the TLS side of a host needs.
+pub struct HostTls<'a> {
+    /// The host's certificates.
+    pub certificates: &'a [CertificateSpec],
+    /// Its mode.
+    pub mode: ClientCertificateMode,
+    /// Its trust store; present unless the mode is `None`.
+    pub trust: Option<(&'a TrustSpec, &'a Anchors)>,
+}
+
+/// A host's configuration, and when its certificates end.
+#[derive(Debug)]
+pub struct HostConfig {
+    pub(super) config: Arc<ServerConfig>,
+    /// The first notAfter of its certificates, Unix seconds.
+    pub certificate_not_after: i64,
+}
+
+/// Builds the configuration of one host.
+///
+/// # Errors
+/// Every certificate or key that cannot be used.
+pub fn host(
+    provider: &Arc<CryptoProvider>,
+    clock: &Clock,
+    host: &HostTls<'_>,
+) -> Result<HostConfig, Vec<MaterialError>> {
+    let (mut keys, mut errors) = (Vec::new(), Vec::new());
+    for spec in host.certificates {
+        match certified_key(provider, &spec.chain, &spec.key) {
+            Ok(key) => keys.push(Arc::new(key)),
+            Err(error) => errors.push(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let certificate_not_after = keys
+        .iter()
+        .filter_map(|key| key.cert.first())
+        .filter_map(|leaf| crate::identity::authority(leaf).ok())
+        .map(|facts| facts.not_after)
+        .min()
+        .unwrap_or(i64::MAX);
+    let config = config(provider, clock, host, keys).map_err(|what| {
+        let path = host.certificates.first().map(|spec| spec.chain.clone()).unwrap_or_default().into();
+        vec![MaterialError { path, what: what.into(), hint: "this combination of settings cannot be served" }]
+    })?;
+    Ok(HostConfig { config: Arc::new(config), certificate_not_after })
+}
+
+fn config(
+    provider: &Arc<CryptoProvider>,
+    clock: &Clock,
+    host: &HostTls<'_>,
+    keys: Vec<Arc<CertifiedKey>>,
+) -> Result<ServerConfig, String> {
+    let time = Arc::new(WallClock(clock.clone()));
+    let builder = ServerConfig::builder_with_details(Arc::clone(provider), time)
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|error| error.to_string())?;
+    let builder = match (host.mode, host.trust) {
+        (ClientCertificateMode::None, None) => builder.with_no_client_auth(),
+        (mode @ (ClientCertificateMode::Optional | ClientCertificateMode::Require), Some((spec, anchors))) => {
+            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(provider, spec, anchors, mode)?))
+        }
+        // Half a trust configuration must never become "no client authentication".
+        (_, _) => return Err("client_certificate and trust do not fit together".to_owned()),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(ByKeyType(keys)));
+    config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
+    // A resumed session skips the verifier, so nothing may be resumed until resumption is sealed
+    // to the host and its trust: no cache, no tickets, no 0-RTT.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// Our clock, as rustls asks for it.
+#[derive(Debug)]
+struct WallClock(Clock);
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.unix().as_secs())))
+    }
+}
+
+/// The first of a host's certificates whose key can sign as the client understands.
+#[derive(Debug)]
+struct ByKeyType(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for ByKeyType {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let offered: &[SignatureScheme] = hello.signature_schemes();
+        let fits = self.0.iter().find(|key| key.key.choose_scheme(offered).is_some());
+        // With none that fits, the first makes rustls say `handshake_failure` in its own words.
+        fits.or(self.0.first()).map(Arc::clone)
+    }
+}
