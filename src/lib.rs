@@ -26,6 +26,7 @@ pub mod tls;
 pub mod upstream;
 
 // The file an operator writes.
+pub mod config;
 
 // What is true now.
 

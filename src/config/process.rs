@@ -1,0 +1,98 @@
+//! `[forwarded]`, `[admin]`, `[log]`, `[runtime]`, `[shutdown]`, `[reload]`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::listener::network;
+use super::problem::Read;
+use super::read::{Node, Section};
+use super::reference::{ADMIN, FORWARDED, LOG, RELOAD, RUNTIME, SHUTDOWN};
+use super::{AdminSpec, ForwardedSpec, RuntimeSpec};
+use crate::net::ListenerSpec;
+use crate::runtime::Flavor;
+use crate::telemetry::{LogFormat, LogSpec};
+
+/// Who may say where a request came from.
+pub(super) fn forwarded(root: &Section<'_>) -> Read<ForwardedSpec> {
+    root.below("forwarded", &FORWARDED, |section| {
+        let trusted = section.list("trusted", network);
+        let rfc7239 = section.flag("rfc7239");
+        Ok(ForwardedSpec { trusted: trusted?, rfc7239: rfc7239? })
+    })
+}
+
+/// The admin listener, on no address of `listeners`.
+pub(super) fn admin(root: &Section<'_>, listeners: &[ListenerSpec]) -> Read<Option<AdminSpec>> {
+    root.optional("admin", |node, _| {
+        node.section(&ADMIN, |section| {
+            let public = section.flag("public");
+            let address = section.value("address", |node, _| admin_address(node, public.ok(), listeners));
+            public.and(address).map(|address| AdminSpec { address })
+        })
+    })
+}
+
+fn admin_address(node: &Node<'_>, public: Option<bool>, listeners: &[ListenerSpec]) -> Read<SocketAddr> {
+    let address: SocketAddr = node.parsed("an address and port like \"127.0.0.1:9901\"")?;
+    if public == Some(false) && !address.ip().is_loopback() {
+        return node.wrong_hint(
+            format!("others can reach {address}, and what is served there tells about your clients"),
+            "public = true if that is meant; an address like \"127.0.0.1:9901\" if not",
+        );
+    }
+    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
+        return node.wrong(format!("{address} is also a listener's"));
+    }
+    Ok(address)
+}
+
+/// The log.
+pub(super) fn log(root: &Section<'_>) -> Read<LogSpec> {
+    root.below("log", &LOG, |section| {
+        let format = section.word("format", FORMATS);
+        let level = section.value("level", |node, _| level(node));
+        let access = section.flag("access");
+        Ok(LogSpec { format: format?, level: level?, access: access? })
+    })
+}
+
+fn level(node: &Node<'_>) -> Read<Box<str>> {
+    let text = node.text()?;
+    if text.is_empty() {
+        return node.wrong("empty: nothing would be logged");
+    }
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.into()),
+        Err(error) => {
+            node.wrong_hint(format!("not filter directives: {error}"), "\"info\", or \"info,portcullis::tls=debug\"")
+        }
+    }
+}
+
+/// Threads.
+pub(super) fn runtime(root: &Section<'_>) -> Read<RuntimeSpec> {
+    root.below("runtime", &RUNTIME, |section| {
+        let flavor = section.word("flavor", FLAVORS);
+        let threads = section.optional_count("threads");
+        // The bounds of `threads` begin at 1.
+        Ok(RuntimeSpec { flavor: flavor?, threads: threads?.and_then(NonZeroUsize::new) })
+    })
+}
+
+/// How long a drain may take.
+pub(super) fn drain_timeout(root: &Section<'_>) -> Read<Duration> {
+    root.below("shutdown", &SHUTDOWN, |section| section.duration("drain_timeout"))
+}
+
+/// How often files are looked at.
+pub(super) fn reload_interval(root: &Section<'_>) -> Read<Duration> {
+    root.below("reload", &RELOAD, |section| section.duration("interval"))
+}
+
+const FORMATS: &[(&str, LogFormat)] =
+    &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+const FLAVORS: &[(&str, Flavor)] =
+    &[("thread-per-core", Flavor::ThreadPerCore), ("work-stealing", Flavor::WorkStealing)];

@@ -1,0 +1,184 @@
+//! What hosts and routes name: trust stores, limits, upstreams.
+
+use std::time::Duration;
+
+use super::{CERTIFICATE, Form, Key, Kind, Presence, Table, Zero};
+use Presence::{Conditional, Default, Optional, Required};
+
+pub(crate) static TRUST: Table = Table {
+    name: "trust",
+    form: Form::Named("mobile"),
+    doc: "Certificate authorities, and what the chains of their clients must look like. The system's roots are never used.",
+    keys: &[
+        Key::new("anchors", Kind::Value("files"), Required(r#"["certs/mobile-ca.pem"]"#), "PEM files of authorities."),
+        // NIST SP 800-131A; and what a verifier is ready to compute with.
+        Key::new(
+            "min_rsa_bits",
+            Kind::Count { least: 2048, most: 8192 },
+            Default("2048"),
+            "Smallest RSA key in a chain.",
+        ),
+        // Leaf, issuing CA, policy CA, and a cross-signed one.
+        Key::new(
+            "max_chain_length",
+            Kind::Count { least: 1, most: 10 },
+            Default("4"),
+            "Most certificates that a client may send.",
+        ),
+        // A certificate is 1 to 2 KiB, with ML-DSA signatures about 6 KiB: four of those. The TLS library takes no
+        // handshake message of 64 KiB or more.
+        Key::new(
+            "max_chain_bytes",
+            Kind::Size { least: 1 << 10, most: 64 << 10 },
+            Default(r#""32KiB""#),
+            "Most bytes of certificates that a client may send.",
+        ),
+        // A client is one thing: a name or two. Name constraints are checked names times constraints.
+        Key::new(
+            "max_names",
+            Kind::Count { least: 1, most: 1000 },
+            Default("64"),
+            "Most subject alternative names of a client certificate.",
+        ),
+    ],
+};
+
+pub(crate) static LIMIT: Table = Table {
+    name: "limit",
+    form: Form::Named("per-device"),
+    doc: "A rate for each of what is counted apart. Counts survive a reload that does not change the limit.",
+    keys: &[
+        Key::new(
+            "key",
+            Kind::Words(&["identity", "address", "prefix", "host", "route", "all"]),
+            Required(r#""identity""#),
+            "What is counted apart: requests that agree in all of these share a count. `all`, alone, is one count for everybody; `identity` counts by `prefix` where there is no certificate.",
+        ),
+        Key::new("rate", Kind::Rate { most: MAX_RATE }, Required(r#""600/m""#), "The sustained rate."),
+        Key::new(
+            "burst",
+            Kind::Count { least: 1, most: 1_000_000 },
+            Optional("20"),
+            "How many may come at once; without it, the number in `rate`.",
+        ),
+        // One customer is a /24 of IPv4 at the widest, and a /64 of IPv6 at the narrowest (RFC 6177).
+        Key::new("prefix_v4", Kind::Count { least: 8, most: 32 }, Default("24"), "How wide a `prefix` is in IPv4."),
+        Key::new("prefix_v6", Kind::Count { least: 16, most: 128 }, Default("64"), "How wide a `prefix` is in IPv6."),
+        Key::new(
+            "max_keys",
+            Kind::Count { least: 1000, most: 10_000_000 },
+            Default("100000"),
+            "How many counts are kept apart; memory is fixed at 16 bytes each.",
+        ),
+    ],
+};
+
+pub(crate) static UPSTREAM: Table = Table {
+    name: "upstream",
+    form: Form::Named("api"),
+    doc: "A group of servers that requests are forwarded to.",
+    keys: &[
+        Key::new(
+            "servers",
+            Kind::Value("URLs without a path"),
+            Required(r#"["https://10.0.0.5:9443", "https://10.0.0.6:9443"]"#),
+            "`http://` is HTTP/1.1 and `h2c://` HTTP/2 in the clear (port 80), `https://` is TLS (port 443).",
+        ),
+        Key::new(
+            "balance",
+            Kind::Word(&["round-robin", "least-in-flight"]),
+            Default(r#""round-robin""#),
+            "How requests are spread over the servers.",
+        ),
+        Key::new(
+            "tls",
+            Kind::Tables(&UPSTREAM_TLS),
+            Conditional(r#"{ anchors = ["certs/backend-ca.pem"], server_name = "backend.internal" }"#),
+            "TLS towards the servers; required for `https://`, and a problem without.",
+        ),
+        // The SYN and two retransmissions (1 s, 3 s).
+        Key::new(
+            "connect_timeout",
+            duration(Duration::from_millis(10), Duration::from_mins(1)),
+            Default(r#""5s""#),
+            "To connect, TLS included.",
+        ),
+        // What nginx and most clients wait.
+        Key::new(
+            "response_timeout",
+            duration(Duration::from_millis(10), Duration::from_hours(1)),
+            Default(r#""60s""#),
+            "From the end of the request to the head of the response.",
+        ),
+        Key::new(
+            "idle_timeout",
+            duration(Duration::from_millis(100), Duration::from_hours(24)),
+            Default(r#""60s""#),
+            "Longest silence inside a response body or a tunnel.",
+        ),
+        // Below the 75 s and more after which servers close by default: who closes first decides who races.
+        Key::new(
+            "keep_alive",
+            duration(Duration::from_secs(1), Duration::from_hours(1)),
+            Default(r#""60s""#),
+            "How long an unused connection is kept; keep it below the server's own.",
+        ),
+        Key::new(
+            "max_idle",
+            Kind::Count { least: 0, most: 10_000 },
+            Default("64"),
+            "Unused connections kept, per server and thread.",
+        ),
+        Key::new(
+            "eject_after",
+            Kind::Count { least: 0, most: 1000 },
+            Default("5"),
+            "Failures in a row after which a server gets no requests for a while; 0: never.",
+        ),
+        Key::new(
+            "eject_for",
+            duration(Duration::from_millis(100), Duration::from_hours(1)),
+            Default(r#""10s""#),
+            "How long that while is.",
+        ),
+        Key::new(
+            "forward",
+            Kind::Words(&["client-cert", "client-cert-chain", "plain", "xfcc"]),
+            Default(r#"["client-cert", "plain"]"#),
+            "Identity headers that the servers get: RFC 9440 `Client-Cert` and `Client-Cert-Chain`, `X-Client-Cert-*`, Envoy's `X-Forwarded-Client-Cert`.",
+        ),
+    ],
+};
+
+pub(crate) static UPSTREAM_TLS: Table = Table {
+    name: "upstream.tls",
+    form: Form::Inline,
+    doc: "TLS towards the servers of a group. The system's roots are never used.",
+    keys: &[
+        Key::new(
+            "anchors",
+            Kind::Value("files"),
+            Required(r#"["certs/backend-ca.pem"]"#),
+            "PEM files of authorities for the servers' certificates.",
+        ),
+        Key::new(
+            "server_name",
+            Kind::Value("host name or address"),
+            Optional(r#""backend.internal""#),
+            "The name to ask for and to verify; without it, the host in the server's URL.",
+        ),
+        Key::new(
+            "certificate",
+            Kind::Tables(&CERTIFICATE),
+            Optional(r#"{ chain = "certs/gate.pem", key = "certs/gate.key" }"#),
+            "The gate's own certificate, if the servers ask for one.",
+        ),
+    ],
+};
+
+const fn duration(least: Duration, most: Duration) -> Kind {
+    Kind::Duration { least, most, zero: Zero::Refused }
+}
+
+/// A million a second is more than one gate serves; GCRA's steps are still a thousand nanoseconds.
+pub(super) const MAX_RATE: u32 = 1_000_000;
