@@ -29,7 +29,13 @@ pub mod upstream;
 pub mod config;
 
 // What is true now.
+pub mod snapshot;
 
 // The order of events.
+pub mod admin;
+pub mod proxy;
 
 // Assembly, and what stands around the gate.
+pub mod app;
+pub mod cli;
+pub mod tools;

@@ -3,26 +3,23 @@
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::pki::{self, Force, P12_PASSWORD, PkiError, Report};
 use crate::clock::Clock;
+use crate::config::Config;
 
-/// Where the demonstration's gate listens, as `config/demo.toml` says.
-pub const GATE: &str = "https://localhost:8443";
-
-/// Where the demonstration's backend listens, as `config/demo.toml` says.
-pub const BACKEND: &str = "127.0.0.1:9000";
+/// How the demonstration's configuration names its backend.
+pub const SERVERS: &str = "servers = [\"http://127.0.0.1:PORT\"]";
 
 /// A demonstration that only needs to be started.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// The configuration to run.
     pub config: PathBuf,
-    /// Whether the certificates are new.
+    /// Where the certificates are, and whether they are new.
     pub certificates: Report,
-    /// What to tell whoever watches.
-    pub lines: String,
 }
 
 /// Makes `certs/dev` under `directory`, and `config/demo.toml` unless it is there.
@@ -35,7 +32,21 @@ pub fn prepare(directory: &Path, force: Force, clock: &Clock) -> Result<Prepared
     let certificates = pki::make(&folder, force, clock)?;
     let config = directory.join("config/demo.toml");
     write_config(&config).map_err(|source| PkiError::Io { path: config.clone(), source })?;
-    Ok(Prepared { config, certificates, lines: curl_lines(GATE, &folder) })
+    Ok(Prepared { config, certificates })
+}
+
+/// Where the demonstration's backend listens: the first server of the upstream `echo`. `None` when
+/// that is no loopback address with a port, because the backend trusts whoever connects.
+pub fn backend(config: &Config) -> Option<SocketAddr> {
+    let echo = config.upstreams.iter().find(|upstream| &*upstream.name == "echo")?;
+    let server = echo.servers.first()?;
+    let address = SocketAddr::new(server.host.parse().ok()?, server.port);
+    (address.ip().is_loopback() && address.port() != 0).then_some(address)
+}
+
+/// How a client on this machine names the gate.
+pub fn gate(addresses: &[SocketAddr]) -> String {
+    addresses.first().map_or_else(String::new, |address| format!("https://localhost:{}", address.port()))
 }
 
 /// For each kind of client a `curl` line and, above it, what it will show. `certificates` is what
@@ -109,6 +120,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config;
+
+    const GATE: &str = "https://localhost:8443";
 
     #[test]
     fn a_stage_is_set_once_and_found_again() {
@@ -129,18 +143,25 @@ mod tests {
         let named = CONFIG.split('"').filter(|word| word.starts_with("../certs/"));
         assert_eq!(named.inspect(|path| assert!(folder.join(path).is_file(), "{path}")).count(), 3);
         let prefix = root.path().to_str().unwrap();
-        let words = prepared.lines.split_whitespace().filter(|word| word.starts_with(prefix));
+        let lines = curl_lines(GATE, &prepared.certificates.directory);
+        let words = lines.split_whitespace().filter(|word| word.starts_with(prefix));
         let paths: Vec<_> = words.map(|word| word.trim_end_matches(":portcullis")).collect();
         assert!(paths.len() > 10);
         assert!(paths.iter().all(|path| Path::new(path).is_file()), "{paths:?}");
     }
 
     #[test]
-    fn the_lines_speak_of_the_addresses_in_the_configuration() {
-        for address in [GATE, BACKEND] {
-            let port = address.rsplit(':').next().unwrap();
-            assert!(CONFIG.contains(&format!("127.0.0.1:{port}\"")), "{address}");
+    fn the_addresses_are_those_of_the_configuration() {
+        let with = |server: &str| {
+            let text = CONFIG.replace("127.0.0.1:9000", server);
+            backend(&config::parse("config/demo.toml", &text).unwrap())
+        };
+        assert_eq!(with("127.0.0.1:9000"), Some("127.0.0.1:9000".parse().unwrap()));
+        assert_eq!(with("[::1]:7"), Some("[::1]:7".parse().unwrap()));
+        for reachable in ["0.0.0.0:9000", "10.0.0.1:9000", "backend:9000"] {
+            assert_eq!(with(reachable), None, "{reachable}");
         }
+        assert_eq!(gate(&["127.0.0.1:8443".parse().unwrap()]), GATE);
     }
 
     #[test]

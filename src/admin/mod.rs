@@ -1,0 +1,116 @@
+//! The operator's own listener: metrics and health. It reads; it changes nothing.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::drain::{Drain, Phase};
+use crate::snapshot::Published;
+use crate::telemetry::{ServerSample, Telemetry};
+
+/// Scrapers and probes are few; whoever opens more waits.
+const MAX_CONNECTIONS: usize = 32;
+/// A scrape takes milliseconds; a connection that is silent or slow for longer is cut.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(5);
+/// After an accept error (out of descriptors): long enough not to spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the listener tells about.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// The upstream servers of the current snapshot.
+    pub published: Arc<Published>,
+    /// Whether we are ready.
+    pub drain: Drain,
+}
+
+/// Serves until it is dropped.
+pub async fn serve(listener: TcpListener, state: State) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let state = state.clone();
+                tokio::spawn(async move {
+                    connection(stream, state).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(target: "portcullis::admin", %error, "cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, state: State) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = answer(request.method(), request.uri().path(), &state);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    // A probe that breaks off is no event; neither is one that stays too long.
+    let _ = timeout(CONNECTION_TIMEOUT, builder.serve_connection(TokioIo::new(stream), service)).await;
+}
+
+fn answer(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match path {
+        "/live" => text(StatusCode::OK, "live\n"),
+        "/ready" if state.drain.phase() == Phase::Serving => text(StatusCode::OK, "ready\n"),
+        "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        "/metrics" => metrics(state),
+        _ => text(StatusCode::NOT_FOUND, "/metrics, /live, /ready\n"),
+    }
+}
+
+fn metrics(state: &State) -> Response<Full<Bytes>> {
+    let snapshot = state.published.current();
+    let groups = snapshot.upstreams.iter();
+    let servers = groups.flat_map(|group| group.status().into_iter().map(move |server| (group.spec(), server)));
+    let samples = servers.map(|(group, server)| ServerSample {
+        upstream: group.name.to_string(),
+        server: server.name.to_string(),
+        ejected: server.ejected,
+        in_flight: u64::try_from(server.in_flight).unwrap_or(u64::MAX),
+    });
+    match state.telemetry.metrics.render(samples.collect()) {
+        Ok(body) => {
+            let mut response = text(StatusCode::OK, body);
+            let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be rendered\n"),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

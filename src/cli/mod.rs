@@ -1,0 +1,74 @@
+//! The command line: flags to a call, an outcome to an exit code.
+
+mod check;
+mod demo;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A validating mTLS reverse proxy: the right client certificate, or nothing.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about, long_about = LONG, after_help = AFTER, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const LONG: &str = "\
+Portcullis stands in front of a backend and lets in the clients that hold the right certificate.
+
+It terminates TLS, requires and verifies client certificates against your own CAs and a policy of \
+hosts and routes, limits what each identity and address may do, and forwards the rest to the \
+backend with headers that say who is calling. Everything is in one TOML file, which may change \
+while the gate runs.";
+
+const AFTER: &str = "\
+First minutes:
+  portcullis demo                           a gate, a backend and certificates, with curl lines to try
+  portcullis check --config FILE            every problem of a file at once
+  portcullis run --config FILE              serve
+
+Signals while it runs: HUP reloads, TERM and INT drain (a second one stops at once).";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve, with the configuration in FILE
+    Run {
+        /// The TOML file
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Read FILE and everything it names, and print every problem
+    ///
+    /// Exits with 0 when a gate would start with it, with 1 otherwise.
+    Check {
+        /// The TOML file
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Try it: certificates, an echo backend and a gate on this machine
+    ///
+    /// Makes a development PKI in certs/dev/ (kept between runs), starts an echo backend and the
+    /// gate from config/demo.toml, and prints curl lines to copy. Ctrl-C ends it.
+    Demo {
+        /// The folder that holds config/demo.toml and certs/
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+        /// Make new certificates even if there are some
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Runs the command in the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config } => run::run(config),
+        Command::Check { config } => check::check(&config),
+        Command::Demo { dir, force } => demo::demo(&dir, force),
+    }
+}

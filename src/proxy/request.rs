@@ -1,0 +1,345 @@
+//! The life of a request, top to bottom.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use http::header::{ALLOW, CONNECTION, EXPECT, HOST, TE, UPGRADE, VIA};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+
+use super::body::{Counted, ResponseBody};
+use super::peer::Peer;
+use super::tunnel::Tunnel;
+use super::{Worker, respond};
+use crate::http1::{self, Answer, EarlyResponses, Seen};
+use crate::http2;
+use crate::identity;
+use crate::limits::{KeyFacts, RequestPermit, Standing, check_all};
+use crate::message::body::RequestBody;
+use crate::message::forwarded::{self, Rfc7239};
+use crate::message::target::{Authority, canonical_path, forward_target};
+use crate::message::{hop, request_id};
+use crate::policy::{self, Facts, Host, Permit};
+use crate::reject::{Reason, Reject};
+use crate::snapshot::{RouteParts, Snapshot};
+use crate::telemetry::RequestRecord;
+use crate::upstream::UpstreamBody;
+
+/// Answers the requests of one connection.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    peer: Peer,
+    worker: Worker,
+}
+
+impl Exchange {
+    pub(super) fn new(peer: Peer, worker: Worker) -> Self {
+        Self { peer, worker }
+    }
+
+    /// Whether `snapshot` admits this connection still.
+    ///
+    /// # Errors
+    /// As [`Peer::host_in`].
+    pub(super) fn admitted(&self, snapshot: &Snapshot) -> Result<(), Reject> {
+        self.peer.host_in(snapshot).map(drop)
+    }
+
+    /// Resolves once a snapshot would no longer permit `tunnel`: its request was permitted by an older one.
+    pub(super) async fn forbidden(&self, asked: &Question) -> Reject {
+        let published = &self.worker.shared.published;
+        let mut news = published.news();
+        loop {
+            if let Err(reject) = self.permits(asked, &published.current()) {
+                return reject;
+            }
+            if news.changed().await.is_err() {
+                // Nothing will ever be published again.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn permits(&self, asked: &Question, snapshot: &Snapshot) -> Result<(), Reject> {
+        let identity = self.peer.identity();
+        let facts = Facts {
+            connection_host: self.peer.host_in(snapshot)?,
+            authority_host: &asked.host,
+            path: &asked.path,
+            method: &asked.method,
+            identity,
+            upgrade: Some(&asked.protocol),
+        };
+        policy::decide(&snapshot.hosts, &facts).map(drop)
+    }
+
+    /// One request, from its head to the head of its answer. The first line holds the only load
+    /// of the snapshot: nothing below can see half of a reload.
+    async fn answer(&self, request: Request<RequestBody>, early: EarlyResponses) -> Answer<ResponseBody, Tunnel> {
+        let shared = &self.worker.shared;
+        let snapshot = shared.published.current();
+        let mut record = shared.telemetry.request(&self.peer.who, request.method().clone());
+        match self.attempt(request, early, &snapshot, &mut record).await {
+            Ok(forwarded) => forwarded.answer(record),
+            Err(reject) => respond::refusal(reject, record).into(),
+        }
+    }
+
+    /// Decide, limit, forward: the cheapest refusal first, and nothing leaves before everything
+    /// has said yes.
+    async fn attempt(
+        &self,
+        request: Request<RequestBody>,
+        early: EarlyResponses,
+        snapshot: &Snapshot,
+        record: &mut RequestRecord,
+    ) -> Result<Forwarded, Reject> {
+        let (mut parts, body) = request.into_parts();
+        record.uri = Some(parts.uri.clone());
+        let id = request_id::assign(&mut parts.headers, self.peer.trust(snapshot));
+        record.id = Some(id.clone());
+        self.peer.valid_at(i64::try_from(self.worker.shared.clock.unix().as_secs()).unwrap_or(i64::MAX))?;
+        let in_flight = self.worker.shared.permits.request()?;
+        check_message(&parts, snapshot)?;
+        let asked = self.decide(&parts, snapshot, record)?;
+        if asked.upgrade.is_some() && !body.is_end_stream() {
+            // Nobody could say where the request ends and the other protocol begins.
+            return Err(Reject::new(Reason::RequestMalformed, "an upgrade with a body"));
+        }
+        let route = asked.route;
+        let standing = check_all(&route.limits, &self.key_facts(asked.host_key, route))?;
+        let received = Arc::new(AtomicU64::new(0));
+        let body = Counted::bound(body, route.body_bytes, &received)?;
+
+        let upstream = &*route.upstream;
+        let authority = asked.authority.clone();
+        self.rewrite(&mut parts, &asked, snapshot);
+        parts.uri = asked.target;
+        let mut request = Request::from_parts(parts, body);
+        hyper::ext::on_informational(&mut request, move |hint| {
+            let mut headers = hint.headers().clone();
+            hop::strip_response(&mut headers);
+            early.send(hint.status(), &headers);
+        });
+        let authority = authority.to_str().map_err(|_| Reject::from(Reason::AuthorityInvalid))?;
+        let mut response = upstream.send(&asked.permit, self.worker.seat.0, authority, request).await?;
+        record.answered();
+        hop::strip_response(response.headers_mut());
+        response.headers_mut().insert(request_id::NAME, id);
+        if let Some(standing) = standing {
+            Standing::insert_into(&standing, response.headers_mut());
+        }
+        record.status = response.status().as_u16();
+        Ok(Forwarded { response, received, in_flight, upgrade: asked.upgrade, idle: upstream.spec().timeouts.idle })
+    }
+
+    /// The decision: pure functions over what the request says and who says it.
+    fn decide<'s>(
+        &self,
+        parts: &Parts,
+        snapshot: &'s Snapshot,
+        record: &mut RequestRecord,
+    ) -> Result<Asked<'s>, Reject> {
+        let host_id = self.peer.host_in(snapshot)?;
+        let host = snapshot.hosts.get(host_id).ok_or(Reason::Misdirected)?;
+        let host_parts = snapshot.host(host_id).ok_or(Reason::Misdirected)?;
+        record.metrics = Some(host_parts.metrics.clone());
+        let authority = Authority::of(parts)?;
+        let path = canonical_path(&parts.uri, host.paths())?;
+        // RFC 9110 §7.8: HTTP/1.0 knows no upgrade either.
+        let upgrade = if parts.version == Version::HTTP_11 { hop::upgrade_requested(&parts.headers)? } else { None };
+        let identity = self.peer.identity();
+        let facts = Facts {
+            connection_host: host_id,
+            authority_host: &authority.host,
+            path: &path,
+            method: &parts.method,
+            identity,
+            upgrade,
+        };
+        let (host, route) = policy::route(&snapshot.hosts, &facts).map_err(|reject| with_allow(reject, host, &path))?;
+        record.route = Some(Arc::clone(&route.name));
+        let parts_of_route = snapshot.route(route).ok_or(Reason::RouteUnknown)?;
+        record.metrics = Some(parts_of_route.metrics.clone());
+        record.upstream = Some(Arc::clone(&parts_of_route.upstream_name));
+        let permit = policy::authorize(route, host.client_certificate(), identity)?;
+        Ok(Asked {
+            permit,
+            route: parts_of_route,
+            host_key: host_parts.key,
+            authority: authority.to_value()?,
+            target: forward_target(&parts.uri, &path)?.into(),
+            upgrade: upgrade.map(|protocol| Question {
+                host: authority.host.as_ref().into(),
+                path: path.as_ref().into(),
+                method: parts.method.clone(),
+                protocol: protocol.into(),
+            }),
+        })
+    }
+
+    fn key_facts(&self, host: u64, route: &RouteParts) -> KeyFacts<'_> {
+        KeyFacts {
+            identity: self.peer.identity().map(|identity| &identity.fingerprint.0),
+            address: self.peer.who.peer.ip(),
+            host,
+            route: route.key,
+        }
+    }
+
+    /// What the upstream is told: what the client said, less what belongs to its hop and less
+    /// what only the gate may say; then what the gate says. Strip before stamp, always.
+    fn rewrite(&self, parts: &mut Parts, asked: &Asked<'_>, snapshot: &Snapshot) {
+        let headers = &mut parts.headers;
+        let trailers = hop::wants_trailers(headers);
+        hop::strip_request(headers);
+        headers.remove(HOST);
+        headers.remove(EXPECT);
+        let spoofed = identity::strip(headers);
+        if spoofed > 0 {
+            self.worker.shared.telemetry.metrics.spoofed(spoofed);
+        }
+        let rfc7239 = if snapshot.forwarded.rfc7239 { Rfc7239::Send } else { Rfc7239::Omit };
+        forwarded::apply(headers, &self.peer.hop, &asked.authority, self.peer.trust(snapshot), rfc7239);
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(protocol) = asked.upgrade.as_ref().and_then(Question::protocol) {
+            // RFC 9110 §7.8: an Upgrade that Connection does not list is to be ignored.
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol);
+        }
+        headers.append(VIA, via(parts.version));
+        self.peer.headers.stamp(asked.route.upstream.spec().forward, headers);
+    }
+}
+
+/// A request that the policy permits.
+struct Asked<'s> {
+    permit: Permit<'s>,
+    route: &'s RouteParts,
+    host_key: u64,
+    /// As the client wrote it.
+    authority: HeaderValue,
+    /// The path that was matched, and the query.
+    target: http::Uri,
+    upgrade: Option<Question>,
+}
+
+/// What a tunnel was permitted for: asked again of each new snapshot.
+#[derive(Debug)]
+pub(super) struct Question {
+    host: Box<str>,
+    path: Box<str>,
+    method: Method,
+    protocol: Box<str>,
+}
+
+impl Question {
+    fn protocol(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.protocol).ok()
+    }
+}
+
+/// An upstream's answer.
+struct Forwarded {
+    response: Response<UpstreamBody>,
+    received: Arc<AtomicU64>,
+    in_flight: RequestPermit,
+    upgrade: Option<Question>,
+    idle: std::time::Duration,
+}
+
+impl Forwarded {
+    fn answer(self, mut record: RequestRecord) -> Answer<ResponseBody, Tunnel> {
+        let Self { mut response, received, in_flight, upgrade, idle } = self;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return response.map(|body| ResponseBody::upstream(body, record, received, in_flight)).into();
+        }
+        let Some((asked, protocol)) = upgrade.and_then(|asked| asked.protocol().map(|protocol| (asked, protocol)))
+        else {
+            // RFC 9110 §15.2.2: a server must not switch to what was not asked for.
+            let reject = Reject::new(Reason::UpstreamInvalid, "101 without a request to upgrade");
+            return respond::refusal(reject, record).into();
+        };
+        record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        response.headers_mut().insert(UPGRADE, protocol);
+        let upstream = hyper::upgrade::on(&mut response);
+        let (head, body) = response.into_parts();
+        let tunnel = Tunnel { upstream, record, in_flight, idle, held: body, asked };
+        Answer { response: Response::from_parts(head, ResponseBody::empty()), tunnel: Some(tunnel) }
+    }
+}
+
+/// RFC 9110 §7.6.3: a gateway names itself in every request it forwards.
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2 portcullis",
+        Version::HTTP_10 => "1.0 portcullis",
+        _ => "1.1 portcullis",
+    })
+}
+
+/// RFC 9110 §15.5.6: a refused method is told which would do.
+fn with_allow(reject: Reject, host: &Host, path: &str) -> Reject {
+    let allowed = (reject.reason == Reason::MethodNotAllowed).then(|| host.routes().allowed_methods(path)).flatten();
+    match allowed.and_then(|methods| HeaderValue::try_from(methods).ok()) {
+        Some(methods) => reject.field(ALLOW, methods),
+        None => reject,
+    }
+}
+
+/// What no route could permit; and the bounds that the HTTP/1.1 codec has kept already, for messages that came otherwise.
+fn check_message(parts: &Parts, snapshot: &Snapshot) -> Result<(), Reject> {
+    if parts.method == Method::CONNECT {
+        // Before its target, which is no path, is judged as one.
+        return Err(Reason::ConnectRefused.into());
+    }
+    hop::check_expect(&parts.headers)?;
+    if parts.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    hop::check_http2_fields(&parts.headers)?;
+    let bounds = &snapshot.http1;
+    check_count(&parts.headers, bounds.header_count)?;
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > bounds.uri_bytes {
+        return Err(Reject::new(Reason::UriTooLong, format!("{target} bytes, at most {}", bounds.uri_bytes)));
+    }
+    Ok(())
+}
+
+fn check_count(headers: &HeaderMap, most: usize) -> Result<(), Reject> {
+    let count = headers.len();
+    if count > most {
+        return Err(Reject::new(Reason::HeaderCount, format!("{count} fields, at most {most}")));
+    }
+    Ok(())
+}
+
+impl http1::Handler for Exchange {
+    type Body = ResponseBody;
+    type Tunnel = Tunnel;
+
+    async fn request(&self, request: Request<RequestBody>, early: EarlyResponses) -> Answer<ResponseBody, Tunnel> {
+        // Boxed: the codec keeps the handler's future in every connection, idle ones too.
+        Box::pin(self.answer(request, early)).await
+    }
+
+    fn refused(&self, reject: Reject, seen: Seen<'_>) -> Response<ResponseBody> {
+        let method = seen.method.and_then(|method| method.parse().ok()).unwrap_or_default();
+        let mut record = self.worker.shared.telemetry.request(&self.peer.who, method);
+        record.uri = seen.target.and_then(|target| target.parse().ok());
+        respond::refusal(reject, record)
+    }
+}
+
+impl http2::Handler for Exchange {
+    type Body = ResponseBody;
+
+    async fn request(self: Arc<Self>, request: Request<RequestBody>) -> Response<ResponseBody> {
+        // HTTP/2 has no Upgrade, so there is no tunnel; and hyper cannot send 1xx over HTTP/2.
+        self.answer(request, EarlyResponses::default()).await.response
+    }
+}

@@ -1,0 +1,240 @@
+//! A configuration and the files it names, to a snapshot; or every problem, and nothing has moved.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::{HostParts, Listener, RouteParts, Snapshot};
+use crate::clock::Clock;
+use crate::config::{Config, Problem};
+use crate::identity::{self, Digest, Formats};
+use crate::limits::Limits;
+use crate::policy::spec::{ClientCertificateMode, HostSpec};
+use crate::policy::{Host, HostTable, Route};
+use crate::telemetry::Metrics;
+use crate::tls::{self, Anchors, HostConfig, HostTls, TrustSpec};
+use crate::upstream::{BuildError, Upstream, Upstreams};
+
+/// What a snapshot is made of.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The file.
+    pub config: Config,
+    /// The digest of everything that was read.
+    pub digest: Digest,
+    /// What runs now, if anything: limits, health and pools are carried over from it.
+    pub previous: Option<&'a Snapshot>,
+    /// Seats that serve.
+    pub seats: usize,
+    /// The time.
+    pub clock: &'a Clock,
+    /// Where counters are made.
+    pub metrics: &'a Metrics,
+}
+
+/// Builds the whole new world.
+///
+/// # Errors
+/// Every problem that reading the named files brings to light.
+pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
+    let config = &inputs.config;
+    let mut problems = Vec::new();
+    let trust = trust_stores(config, inputs.clock, &mut problems);
+    let tls = host_configs(config, &trust, inputs.clock, &mut problems);
+    let upstreams =
+        Upstreams::build(&config.upstreams, inputs.seats, inputs.clock, inputs.previous.map(|s| &s.upstreams))
+            .map_err(|errors| problems.extend(errors.iter().map(|error| upstream_problem(config, error))));
+    let hosts = HostTable::new(config.hosts.clone())
+        .map_err(|errors| problems.extend(errors.into_iter().map(|what| config.places.problem(what))));
+    let (Ok(upstreams), Ok(hosts), true) = (upstreams, hosts, problems.is_empty()) else {
+        return Err(problems);
+    };
+    let limits = Limits::build(&config.limits, inputs.clock, inputs.previous.map(|s| &s.limits));
+    let parts = Parts { hosts: &hosts, upstreams: &upstreams, limits: &limits, metrics: inputs.metrics };
+    let host_parts = parts.of_hosts(config, &trust);
+    let route_parts = parts.of_routes(config)?;
+    let mut over = Vec::new();
+    for (host, config) in hosts.iter().zip(&tls) {
+        inputs.metrics.certificate_expiry(host.name(), config.certificate_not_after);
+        if config.certificate_not_after < now(inputs.clock) {
+            over.push(expired(&inputs.config, host.name(), config.certificate_not_after));
+        }
+    }
+    for gone in inputs.previous.iter().flat_map(|previous| previous.hosts.iter()) {
+        if !hosts.iter().any(|host| host.name() == gone.name()) {
+            inputs.metrics.certificate_gone(gone.name());
+        }
+    }
+    let listeners = config.listeners.iter().map(|spec| Listener {
+        spec: spec.clone(),
+        default_host: spec.default_host.as_deref().and_then(|name| hosts.find(name)),
+    });
+    Ok(Snapshot {
+        generation: inputs.previous.map_or(1, |previous| previous.generation.saturating_add(1)),
+        digest: inputs.digest,
+        listeners: listeners.collect(),
+        hosts,
+        tls,
+        host_parts,
+        route_parts,
+        connection: config.connection,
+        http1: config.http1,
+        http2: config.http2,
+        forwarded: config.forwarded.clone(),
+        upstreams,
+        limits,
+        config: Config { warnings: [inputs.config.warnings, over].concat(), ..inputs.config },
+    })
+}
+
+/// No reason to stop: some clients may look away, and other hosts have nothing to do with it.
+fn expired(config: &Config, host: &str, not_after: i64) -> Problem {
+    let date = identity::date(not_after);
+    config.places.problem(format!("the server certificate of {host} expired on {date}: clients will refuse it"))
+}
+
+fn now(clock: &Clock) -> i64 {
+    i64::try_from(clock.unix().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// What the parts of hosts and routes are made of.
+struct Parts<'a> {
+    hosts: &'a HostTable,
+    upstreams: &'a Upstreams,
+    limits: &'a Limits,
+    metrics: &'a Metrics,
+}
+
+impl Parts<'_> {
+    fn of_hosts(&self, config: &Config, trust: &TrustStores<'_>) -> Vec<HostParts> {
+        let of_host = |(host, spec): (&Host, &HostSpec)| HostParts {
+            admission: admission(spec, trust),
+            formats: self.formats(spec),
+            key: key(&[host.name()]),
+            metrics: self.metrics.route(host.name(), "none"),
+        };
+        self.hosts.iter().zip(&config.hosts).map(of_host).collect()
+    }
+
+    /// What a host's upstreams want to be told, together: rendered once per connection.
+    fn formats(&self, spec: &HostSpec) -> Formats {
+        let upstreams = spec.routes.iter().filter_map(|route| self.upstream(&route.upstream));
+        upstreams.map(|upstream| upstream.spec().forward).fold(Formats::default(), Formats::union)
+    }
+
+    fn of_routes(&self, config: &Config) -> Result<Vec<RouteParts>, Vec<Problem>> {
+        let routes = self.hosts.iter().flat_map(|host| host.routes().iter().map(move |route| (host, route)));
+        routes
+            .map(|(host, route)| {
+                self.of_route(host, route, config.body_bytes).ok_or_else(|| {
+                    vec![config.places.problem(format!("route {}: an upstream or a limit is missing", route.name))]
+                })
+            })
+            .collect()
+    }
+
+    fn of_route(&self, host: &Host, route: &Route, body_bytes: u64) -> Option<RouteParts> {
+        let limit = |name: &str| self.limits.by_name(name).and_then(|index| self.limits.get(index));
+        Some(RouteParts {
+            key: key(&[host.name(), &route.name]),
+            upstream_name: Arc::from(&*route.upstream),
+            upstream: Arc::clone(self.upstream(&route.upstream)?),
+            limits: route.limits.iter().map(|name| limit(name).map(Arc::clone)).collect::<Option<_>>()?,
+            body_bytes: route.body_bytes.unwrap_or(body_bytes),
+            metrics: self.metrics.route(host.name(), &route.name),
+        })
+    }
+
+    fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.by_name(name).and_then(|index| self.upstreams.get(index))
+    }
+}
+
+type TrustStores<'a> = HashMap<&'a str, (&'a TrustSpec, Anchors)>;
+
+fn trust_stores<'a>(config: &'a Config, clock: &Clock, problems: &mut Vec<Problem>) -> TrustStores<'a> {
+    let unix = now(clock);
+    let mut stores = HashMap::new();
+    for spec in &config.trust {
+        match tls::anchors(&spec.anchors, unix) {
+            Ok(anchors) => {
+                stores.insert(&*spec.name, (spec, anchors));
+            }
+            Err(errors) => problems.extend(errors.iter().map(|e| config.places.problem_with(&e.path, &e.what, e.hint))),
+        }
+    }
+    stores
+}
+
+fn host_configs(
+    config: &Config,
+    trust: &TrustStores<'_>,
+    clock: &Clock,
+    problems: &mut Vec<Problem>,
+) -> Vec<HostConfig> {
+    let provider = tls::provider();
+    let mut configs = Vec::with_capacity(config.hosts.len());
+    for spec in &config.hosts {
+        let store = spec.trust.as_deref().and_then(|name| trust.get(name));
+        if spec.trust.is_some() && store.is_none() {
+            // Its own problem has been reported; the host must not be built without its trust.
+            continue;
+        }
+        let host = HostTls {
+            certificates: &spec.certificates,
+            mode: spec.client_certificate,
+            trust: store.map(|(spec, anchors)| (*spec, anchors)),
+        };
+        match tls::host(&provider, clock, &host) {
+            Ok(host) => configs.push(host),
+            Err(errors) => problems.extend(errors.iter().map(|e| config.places.problem_with(&e.path, &e.what, e.hint))),
+        }
+    }
+    configs
+}
+
+fn upstream_problem(config: &Config, error: &BuildError) -> Problem {
+    let what = format!("upstream {}: {}", error.upstream, error.problem);
+    match &error.file {
+        Some(file) => config.places.problem_with(file, &what, ""),
+        None => config.places.problem(what),
+    }
+}
+
+/// A number for a sequence of names that no other sequence has.
+fn key(names: &[&str]) -> u64 {
+    let mut hash = Context::new(&SHA256);
+    for name in names {
+        hash.update(&name.len().to_be_bytes());
+        hash.update(name.as_bytes());
+    }
+    let digest = hash.finish();
+    // 64 bits: two of a thousand routes share them once in 10^13 configurations.
+    digest.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// A digest of all that decides who may finish a handshake with a host.
+fn admission(spec: &HostSpec, trust: &TrustStores<'_>) -> Digest {
+    let mut hash = Context::new(&SHA256);
+    hash.update(match spec.client_certificate {
+        ClientCertificateMode::None => b"none    ",
+        ClientCertificateMode::Optional => b"optional",
+        ClientCertificateMode::Require => b"require ",
+    });
+    if let Some((store, anchors)) = spec.trust.as_deref().and_then(|name| trust.get(name)) {
+        for number in [store.max_chain_length, store.max_chain_bytes, store.max_names] {
+            hash.update(&number.to_be_bytes());
+        }
+        hash.update(&store.min_rsa_bits.to_be_bytes());
+        for der in &anchors.certificates {
+            hash.update(&der.len().to_be_bytes());
+            hash.update(der);
+        }
+    }
+    let mut out = [0; 32];
+    for (to, from) in out.iter_mut().zip(hash.finish().as_ref()) {
+        *to = *from;
+    }
+    Digest(out)
+}

@@ -1,0 +1,122 @@
+//! What is true now, built whole or not at all, and how it changes.
+
+mod build;
+mod publish;
+mod reload;
+mod watch;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub use self::build::{Inputs, build};
+pub use self::publish::Published;
+pub use self::reload::{Parts, Reloader, Trigger, digest};
+pub use self::watch::FileWatch;
+use crate::config::{Config, ConnectionSpec};
+use crate::http1;
+use crate::http2;
+use crate::identity::{Digest, Formats};
+use crate::limits::{Limit, Limits};
+use crate::net::ListenerSpec;
+use crate::policy::{HostId, HostTable, Route};
+use crate::telemetry::RouteMetrics;
+use crate::tls::HostConfig;
+use crate::upstream::{Upstream, Upstreams};
+
+/// Everything a connection or a request needs, immutable.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts the configurations that have run, from 1.
+    pub generation: u64,
+    /// The digest of every file it was made from.
+    pub digest: Digest,
+    /// The one table that handshakes and requests find their host in.
+    pub hosts: HostTable,
+    /// TLS configurations, by [`HostId`].
+    pub tls: Vec<HostConfig>,
+    /// What else a host has, by [`HostId`].
+    pub host_parts: Vec<HostParts>,
+    /// What else a route has, by its id.
+    pub route_parts: Vec<RouteParts>,
+    /// Listeners, in the order of the file.
+    pub listeners: Vec<Listener>,
+    /// Bounds on connections.
+    pub connection: ConnectionSpec,
+    /// Bounds on HTTP/1.1.
+    pub http1: http1::Settings,
+    /// Bounds on HTTP/2.
+    pub http2: http2::Settings,
+    /// Who may say where a request came from.
+    pub forwarded: crate::config::ForwardedSpec,
+    /// Every upstream.
+    pub upstreams: Upstreams,
+    /// Every limit.
+    pub limits: Limits,
+    /// The file as it was read.
+    pub config: Config,
+}
+
+/// A host's parts that its connections use.
+#[derive(Debug)]
+pub struct HostParts {
+    /// Digest of all that decides who may finish a handshake with it. A connection that was
+    /// admitted under another one proves nothing any more.
+    pub admission: Digest,
+    /// Identity headers that any of its upstreams wants.
+    pub formats: Formats,
+    /// Its key in limits: of its name, so that counts stay with it through reloads.
+    pub key: u64,
+    /// Counters of requests that reached none of its routes.
+    pub metrics: RouteMetrics,
+}
+
+/// A route's parts that its requests use.
+#[derive(Debug)]
+pub struct RouteParts {
+    /// Its key in limits: of its host's name and its own.
+    pub key: u64,
+    /// Where it leads.
+    pub upstream: Arc<Upstream>,
+    /// That upstream's name, for records.
+    pub upstream_name: Arc<str>,
+    /// What counts its requests, in order.
+    pub limits: Vec<Arc<Limit>>,
+    /// Longest request body.
+    pub body_bytes: u64,
+    /// Its counters.
+    pub metrics: RouteMetrics,
+}
+
+/// A listener as this configuration has it.
+#[derive(Debug)]
+pub struct Listener {
+    /// As the file says.
+    pub spec: ListenerSpec,
+    /// Who serves clients without a server name.
+    pub default_host: Option<HostId>,
+}
+
+impl Snapshot {
+    /// The parts of a host.
+    #[must_use]
+    pub fn host(&self, host: HostId) -> Option<&HostParts> {
+        self.host_parts.get(host.index())
+    }
+
+    /// The parts of a route.
+    #[must_use]
+    pub fn route(&self, route: &Route) -> Option<&RouteParts> {
+        self.route_parts.get(route.id.index())
+    }
+
+    /// The listener at `index` of the file.
+    #[must_use]
+    pub fn listener(&self, index: usize) -> Option<&Listener> {
+        self.listeners.get(index)
+    }
+
+    /// The addresses of the file's listeners.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(|listener| listener.spec.address)
+    }
+}
