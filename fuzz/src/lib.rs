@@ -1,0 +1,27 @@
+//! What each target promises of arbitrary bytes. The fuzzer (`fuzz_targets/`) and the replay of the
+//! corpus (`tests/corpus.rs` of the main package) both come here, so a promise stands in one place.
+//!
+//! A body panics when its promise is broken, and returns otherwise.
+
+pub mod certificate;
+pub mod client_hello;
+pub mod config;
+pub mod http1;
+pub mod http2_meter;
+pub mod proxy_protocol;
+mod run;
+pub mod target;
+
+/// A promise: it holds for any bytes, or the call panics.
+pub type Check = fn(&[u8]);
+
+/// Every target, by the name of its folder in `corpus/`.
+pub const TARGETS: [(&str, Check); 7] = [
+    ("certificate", certificate::check),
+    ("client_hello", client_hello::check),
+    ("config", config::check),
+    ("http1", http1::check),
+    ("http2_meter", http2_meter::check),
+    ("proxy_protocol", proxy_protocol::check),
+    ("target", target::check),
+];
