@@ -24,19 +24,24 @@ pub fn check(bytes: &[u8]) {
     let whole = to_the_end(conversation(bytes, Pieces::Whole));
     let (answer, log, _) = &whole;
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 "), "{:?}", String::from_utf8_lossy(answer));
-    let refused = log.iter().position(|line| line.starts_with("refused"));
+    let refused = log.iter().position(|line| line == REFUSED);
     assert!(refused.is_none_or(|at| at + 1 == log.len()), "something follows a refusal: {log:?}");
     // Reading byte by byte what is longer takes too long, and finds nothing else.
     if bytes.len() <= 4096 {
         let single = to_the_end(conversation(bytes, Pieces::Single));
-        assert_eq!((single.1, single.2), (whole.1, whole.2));
-        assert_eq!(final_answers(&single.0), final_answers(&whole.0));
+        assert_eq!((&single.1, single.2), (&whole.1, whole.2));
+        assert_eq!(answers(&single), answers(&whole));
     }
 }
 
-/// The answers without `100 Continue`, which is sent only while the body it asks for is not there.
-fn final_answers(heard: &[u8]) -> String {
-    heard.escape_ascii().to_string().replace(r"HTTP/1.1 100 Continue\r\n\r\n", "")
+/// The answers that do not depend on when the bytes came: without `100 Continue`, which is sent only while the
+/// body it asks for is not there, and without the refusal, which names the first of several faults to arrive.
+fn answers((heard, log, _): &Conversation) -> String {
+    let heard = heard.escape_ascii().to_string().replace(r"HTTP/1.1 100 Continue\r\n\r\n", "");
+    match heard.rfind("HTTP/1.1 ") {
+        Some(last) if log.last().is_some_and(|line| line == REFUSED) => heard.split_at(last).0.to_owned(),
+        _ => heard,
+    }
 }
 
 /// What the client heard, what the handler saw, and how it ended.
@@ -84,8 +89,7 @@ impl Handler for Script {
     }
 
     fn refused(&self, reject: Reject, _: Seen<'_>) -> Response<Self::Body> {
-        // How much of the request line was seen depends on how it came.
-        self.0.lock().push(format!("refused {}", reject.reason));
+        self.0.lock().push(REFUSED.to_owned());
         let status = StatusCode::from_u16(reject.reason.status()).unwrap_or(StatusCode::BAD_REQUEST);
         response(status, Bytes::from_static(reject.reason.code().as_bytes()))
     }
@@ -98,6 +102,9 @@ fn response(status: StatusCode, body: Bytes) -> Response<UnsyncBoxBody<Bytes, Re
     response.headers_mut().insert("date", http::HeaderValue::from_static("now"));
     response
 }
+
+/// What the script writes down of whatever is refused.
+const REFUSED: &str = "refused";
 
 /// Small enough to be reached.
 const SETTINGS: Settings = Settings {
