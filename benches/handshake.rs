@@ -11,7 +11,10 @@ use portcullis::clock::Clock;
 use portcullis::message::target::PathRules;
 use portcullis::policy::HostTable;
 use portcullis::policy::spec::{CertificateSpec, ClientCertificateMode, HostSpec};
-use portcullis::tls::{Attempt, Doors, HostConfig, HostTls, TrustSpec, anchors, handshake, host, provider};
+use portcullis::revocation::DenyList;
+use portcullis::tls::{
+    Attempt, Chains, Doors, HostConfig, HostTls, TrustSpec, TrustStore, anchors, handshake, host, provider,
+};
 use portcullis::tools::pki::{Authority, KeyKind, LeafSpec, Name, Validity};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio_rustls::TlsConnector;
@@ -83,19 +86,15 @@ fn server(folder: &Path, ca: &Authority, kind: KeyKind) -> HostConfig {
     };
     let certificates =
         [CertificateSpec { chain: write("server.pem", &issued.pem()), key: write("server.key", &issued.key_pem()) }];
-    let trust = TrustSpec {
-        name: "clients".into(),
-        anchors: vec![write("ca.pem", &ca.pem())],
-        min_rsa_bits: 2048,
-        max_chain_length: 4,
-        max_chain_bytes: 16 * 1024,
-        max_names: 64,
-    };
+    let trust = TrustSpec::new("clients", vec![write("ca.pem", &ca.pem())]);
     let clock = Clock::system();
     let unix = i64::try_from(clock.unix().as_secs()).expect("this century");
     let anchors = anchors(&trust.anchors, unix).expect("anchors");
     let mode = ClientCertificateMode::Require;
-    host(&provider(), &clock, &HostTls { certificates: &certificates, mode, trust: Some((&trust, &anchors)) })
+    let algorithms = provider().signature_verification_algorithms;
+    let store = Arc::new(TrustStore::new(trust, anchors, algorithms, Vec::new(), DenyList::default()));
+    let chains = Arc::new(Chains::default());
+    host(&provider(), &clock, &HostTls { certificates: &certificates, mode, trust: Some((&store, &chains)) })
         .expect("a configuration")
 }
 

@@ -19,7 +19,7 @@ use crate::limits::Permits;
 use crate::net::listen;
 use crate::proxy::{self, Door, Shared, Worker};
 use crate::runtime::{self, Seat};
-use crate::snapshot::{FileWatch, Inputs, Parts, Reloader, Trigger, build, digest};
+use crate::snapshot::{self, FileWatch, Inputs, Parts, Reloader, Snapshot, Trigger, build, digest};
 use crate::telemetry::{AccessLog, Telemetry};
 
 /// Why a gate did not start.
@@ -49,14 +49,14 @@ fn count(problems: &[config::Problem]) -> String {
 ///
 /// # Errors
 /// Every problem.
-pub fn check(file: &Path) -> Result<Config, Vec<config::Problem>> {
+pub fn check(file: &Path) -> Result<Snapshot, Vec<config::Problem>> {
     let loaded = config::load(file)?;
     let clock = Clock::system();
     let telemetry = Telemetry::new(clock.clone(), AccessLog::Refusals);
     let digest = digest(&loaded);
     let inputs =
         Inputs { config: loaded.config, digest, previous: None, seats: 1, clock: &clock, metrics: &telemetry.metrics };
-    build(inputs).map(|snapshot| snapshot.config)
+    build(inputs)
 }
 
 /// A gate that serves.
@@ -110,7 +110,7 @@ pub fn start(file: PathBuf, clock: Clock) -> Result<Running, StartError> {
 /// As [`start`].
 pub fn start_with(file: PathBuf, loaded: Loaded, clock: Clock) -> Result<Running, StartError> {
     // Looked at before they are read: a change in between is then seen, not missed.
-    let watched = FileWatch::new(std::iter::once(file.clone()).chain(loaded.config.files().map(PathBuf::from)));
+    let watched = FileWatch::new(snapshot::files(&file, &loaded.config));
     let digest = digest(&loaded);
     let config = loaded.config;
     let threads = runtime::threads(config.runtime.threads);
@@ -135,8 +135,9 @@ pub fn start_with(file: PathBuf, loaded: Loaded, clock: Clock) -> Result<Running
     let (admin_socket, admin) = bind_admin(&config)?;
     let state = admin::State {
         telemetry: Arc::clone(&shared.telemetry),
-        published: Arc::clone(&shared.published),
+        reloader: Arc::clone(&reloader),
         drain: drain.clone(),
+        clock: shared.clock.clone(),
     };
     aside(admin_socket, state, Arc::clone(&reloader), watched)?;
     let doors: Vec<_> = sockets.into_iter().map(|seat| Mutex::new(Some(seat))).collect();

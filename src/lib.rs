@@ -14,6 +14,7 @@ pub mod message;
 
 // Decisions and records.
 pub mod policy;
+pub mod revocation;
 pub mod telemetry;
 
 // Machinery; siblings are strangers.

@@ -140,12 +140,22 @@ reasons! {
     CertKeyUnsupported = "cert_key_unsupported", Alert("decrypt_error"), Downstream, "certificate key type not accepted";
     /// The certificate has more subject alternative names than `trust.max_names`.
     CertTooManyNames = "cert_too_many_names", Alert("certificate_unknown"), Downstream, "certificate has too many names";
+    /// A certificate of the chain is on its issuer's revocation list.
+    CertRevoked = "cert_revoked", Alert("certificate_revoked"), Downstream, "certificate revoked";
+    /// The revocation list of a certificate's issuer is past its nextUpdate and the trust store's `crl_expired` does not tolerate that.
+    CrlExpired = "crl_expired", Alert("unknown_ca"), Gate, "certificate status unknown";
+    /// No revocation list covers a certificate's issuer, and the trust store's `crl_missing` is `reject`.
+    CrlMissing = "crl_missing", Alert("unknown_ca"), Gate, "certificate status unknown";
+    /// The trust store's deny list has the certificate.
+    CertDenied = "cert_denied", Alert("access_denied"), Downstream, "certificate not accepted";
     /// The chain breaks a name, path-length or other constraint of its issuers.
     CertConstraint = "cert_constraint", Alert("certificate_unknown"), Downstream, "certificate not trusted";
     /// The client does not hold the private key of its certificate: the CertificateVerify signature is wrong.
     CertProofInvalid = "cert_proof_invalid", Alert("decrypt_error"), Downstream, "certificate proof invalid";
 
     // ---- the connection ---------------------------------------------------------------------
+    /// What the connection was admitted by is gone: its anchor, its host or the host's rules of admission changed while it lived.
+    TrustWithdrawn = "trust_withdrawn", Status(421), Downstream, "certificate not trusted any more";
     /// The HTTP/2 client reset more streams than `http2.resets` allows (rapid reset, CVE-2023-44487).
     Http2Resets = "http2_resets", Close, Downstream, "too many stream resets";
     /// The HTTP/2 client sent more CONTINUATION frames than `http2.continuations` allows (CVE-2024-27316).

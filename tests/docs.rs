@@ -11,7 +11,7 @@ use std::sync::Arc;
 use portcullis::clock::Clock;
 use portcullis::config;
 use portcullis::reject::{Blame, Reason, Wire};
-use portcullis::telemetry::{AccessLog, ServerSample, Telemetry};
+use portcullis::telemetry::{AccessLog, AnchorSample, CrlSample, Scraped, ServerSample, Telemetry};
 
 #[test]
 fn the_reference_of_the_configuration_is_current() {
@@ -191,7 +191,10 @@ fn metrics() -> String {
     telemetry.metrics.certificate_expiry("api.example.com", 0);
     let server =
         ServerSample { upstream: "api".to_owned(), server: "10.0.0.5:9000".to_owned(), ejected: false, in_flight: 0 };
-    let text = telemetry.metrics.render(vec![server]).expect("rendered");
+    let crl = CrlSample { trust: "mobile".to_owned(), issuer: "CN=Mobile CA".to_owned(), next_update: 0, entries: 0 };
+    let anchor = AnchorSample { trust: "mobile".to_owned(), anchor: "CN=Mobile CA".to_owned(), ends: 0 };
+    let scraped = Scraped { servers: vec![server], crls: vec![crl], anchors: vec![anchor] };
+    let text = telemetry.metrics.render(scraped).expect("rendered");
     let mut out = String::from(METRICS_HEAD);
     for (name, help) in text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')) {
         let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} ")));

@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["clock", "reject"],
     &["drain", "identity", "message"],
     &["policy", "telemetry"],
+    &["revocation"],
     &["http1", "http2", "limits", "net", "runtime", "tls", "upstream"],
     &["config"],
     &["snapshot"],
@@ -40,11 +41,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("thread::spawn", &["runtime"]),
     ("tokio_rustls::", &["tls", "upstream"]),
     ("toml::", &["config"]),
-    ("x509_parser::", &["identity", "tools"]),
+    ("x509_parser::", &["identity", "revocation", "tools"]),
 ];
 
 /// Rooms that decide, and what a decision may not name.
-const PURE: &[&str] = &["reject", "identity", "message", "policy"];
+const PURE: &[&str] = &["reject", "identity", "message", "policy", "revocation"];
 const IMPURE: &[&str] =
     &["tokio::", "std::fs", "Instant::now", "SystemTime::now", "tracing::", "std::env", "std::net::Tcp"];
 

@@ -8,7 +8,10 @@ use portcullis::message::target::{PathRules, normalize_host};
 use portcullis::policy::HostTable;
 use portcullis::policy::spec::{Allow, CertificateSpec, ClientCertificateMode, HostSpec, PathPattern, RouteSpec};
 use portcullis::reject::Reason;
-use portcullis::tls::{Attempt, Doors, HostConfig, HostTls, TrustSpec, anchors, handshake, host, provider};
+use portcullis::revocation::DenyList;
+use portcullis::tls::{
+    Attempt, Chains, Doors, HostConfig, HostTls, TrustSpec, TrustStore, anchors, handshake, host, provider,
+};
 use portcullis::tools::pki::{Authority, KeyKind, LeafSpec, Name, Validity};
 
 use super::run::{Client, Pieces, Then, stream, to_the_end};
@@ -78,19 +81,15 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     write(&ca, &authority.pem());
     let clock = Clock::system();
     let unix = i64::try_from(clock.unix().as_secs()).expect("this century");
-    let anchors = anchors(std::slice::from_ref(&ca), unix).expect("an anchor");
-    let trust = TrustSpec {
-        name: "clients".into(),
-        anchors: vec![ca],
-        min_rsa_bits: 2048,
-        max_chain_length: 4,
-        max_chain_bytes: 16 * 1024,
-        max_names: 64,
-    };
+    let spec_of_trust = TrustSpec::new("clients", vec![ca]);
+    let anchors = anchors(&spec_of_trust.anchors, unix).expect("an anchor");
+    let algorithms = provider().signature_verification_algorithms;
+    let store = Arc::new(TrustStore::new(spec_of_trust, anchors, algorithms, Vec::new(), DenyList::default()));
+    let chains = Arc::new(Chains::default());
     let certificates = [CertificateSpec { chain, key }];
     let modes = [(CLOSED, ClientCertificateMode::Require), (OPEN, ClientCertificateMode::None)];
     let config = |(_, mode)| {
-        let trust = (mode != ClientCertificateMode::None).then_some((&trust, &anchors));
+        let trust = (mode != ClientCertificateMode::None).then_some((&store, &chains));
         host(&Arc::clone(&provider()), &clock, &HostTls { certificates: &certificates, mode, trust })
             .expect("a configuration")
     };

@@ -1,6 +1,10 @@
-//! The operator's own listener: metrics and health. It reads; it changes nothing.
+//! The operator's own listener: metrics, health, the configuration's state, and the deny list.
+
+mod deny;
+mod status;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +20,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::clock::Clock;
 use crate::drain::{Drain, Phase};
-use crate::snapshot::Published;
-use crate::telemetry::{ServerSample, Telemetry};
+use crate::snapshot::{Reloader, Snapshot};
+use crate::telemetry::{AnchorSample, CrlSample, Scraped, ServerSample, Telemetry};
 
 /// Scrapers and probes are few; whoever opens more waits.
 const MAX_CONNECTIONS: usize = 32;
@@ -33,10 +38,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct State {
     /// Metrics.
     pub telemetry: Arc<Telemetry>,
-    /// The upstream servers of the current snapshot.
-    pub published: Arc<Published>,
+    /// The current snapshot, and how it came to be.
+    pub reloader: Arc<Reloader>,
     /// Whether we are ready.
     pub drain: Drain,
+    /// The time.
+    pub clock: Clock,
 }
 
 /// Serves until it is dropped.
@@ -45,10 +52,10 @@ pub async fn serve(listener: TcpListener, state: State) {
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let state = state.clone();
                 tokio::spawn(async move {
-                    connection(stream, state).await;
+                    connection(stream, peer, state).await;
                     drop(slot);
                 });
             }
@@ -60,10 +67,15 @@ pub async fn serve(listener: TcpListener, state: State) {
     }
 }
 
-async fn connection(stream: TcpStream, state: State) {
+async fn connection(stream: TcpStream, peer: SocketAddr, state: State) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &state);
-        async move { Ok::<_, Infallible>(response) }
+        let state = state.clone();
+        async move {
+            Ok::<_, Infallible>(match request.uri().path() {
+                path if deny::has(path) => deny::answer(request, peer, &state).await,
+                path => answer(request.method(), path, &state),
+            })
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -82,21 +94,50 @@ fn answer(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {
         "/ready" if state.drain.phase() == Phase::Serving => text(StatusCode::OK, "ready\n"),
         "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/metrics" => metrics(state),
-        _ => text(StatusCode::NOT_FOUND, "/metrics, /live, /ready\n"),
+        "/config/status" => status(state),
+        _ => text(StatusCode::NOT_FOUND, "/metrics, /live, /ready, /config/status, /deny\n"),
     }
 }
 
-fn metrics(state: &State) -> Response<Full<Bytes>> {
-    let snapshot = state.published.current();
+fn status(state: &State) -> Response<Full<Bytes>> {
+    let report = state.reloader.report();
+    let body = status::status(&state.reloader.published().current(), &report);
+    let mut response = text(StatusCode::OK, format!("{body:#}\n"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn scraped(snapshot: &Snapshot) -> Scraped {
     let groups = snapshot.upstreams.iter();
     let servers = groups.flat_map(|group| group.status().into_iter().map(move |server| (group.spec(), server)));
-    let samples = servers.map(|(group, server)| ServerSample {
+    let servers = servers.map(|(group, server)| ServerSample {
         upstream: group.name.to_string(),
         server: server.name.to_string(),
         ejected: server.ejected,
         in_flight: u64::try_from(server.in_flight).unwrap_or(u64::MAX),
     });
-    match state.telemetry.metrics.render(samples.collect()) {
+    let stores = || snapshot.trust.iter().map(|(name, trust)| (name.to_string(), &trust.store));
+    let crls = stores().flat_map(|(trust, store)| {
+        store.crls().map(move |crl| CrlSample {
+            trust: trust.clone(),
+            issuer: crl.issuer_text.to_string(),
+            next_update: crl.next_update,
+            entries: crl.serials.len(),
+        })
+    });
+    let anchors = stores().flat_map(|(trust, store)| {
+        store.anchors().told.iter().map(move |anchor| AnchorSample {
+            trust: trust.clone(),
+            anchor: anchor.subject.to_string(),
+            ends: anchor.ends,
+        })
+    });
+    Scraped { servers: servers.collect(), crls: crls.collect(), anchors: anchors.collect() }
+}
+
+fn metrics(state: &State) -> Response<Full<Bytes>> {
+    let now = scraped(&state.reloader.published().current());
+    match state.telemetry.metrics.render(now) {
         Ok(body) => {
             let mut response = text(StatusCode::OK, body);
             let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

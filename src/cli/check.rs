@@ -4,30 +4,47 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::map;
 use crate::app;
-use crate::config::Problem;
+use crate::config::{Config, Problem};
 
-pub(super) fn check(file: &Path) -> ExitCode {
-    let name = file.display().to_string();
-    match app::check(file) {
-        Ok(config) => {
-            let mut out = io::stdout();
-            // Whoever closed the output reads the exit code.
-            for warning in &config.warnings {
-                let _ = writeln!(out, "warning: {warning}");
-            }
-            let (hosts, routes) =
-                (config.hosts.len(), config.hosts.iter().map(|host| host.routes.len()).sum::<usize>());
-            let (hosts, routes) = (counted(hosts, "host"), counted(routes, "route"));
-            let stores = counted(config.trust.len(), "trust store");
-            let _ = writeln!(out, "{name}: ok ({hosts}, {routes}, {stores})");
-            ExitCode::SUCCESS
-        }
+/// What is printed when there is no problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Show {
+    /// That there is none.
+    Verdict,
+    /// Every way in, as a table.
+    Map,
+    /// Every way in, as JSON.
+    MapJson,
+}
+
+pub(super) fn check(file: &Path, show: Show) -> ExitCode {
+    let snapshot = match app::check(file) {
+        Ok(snapshot) => snapshot,
         Err(problems) => {
             print_problems(&problems);
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
-    }
+    };
+    let text = match show {
+        Show::Verdict => {
+            let warnings = snapshot.config.warnings.iter().map(|warning| format!("warning: {warning}\n"));
+            warnings.chain([verdict(file, &snapshot.config)]).collect()
+        }
+        Show::Map => map::table(&snapshot),
+        Show::MapJson => format!("{:#}\n", map::json(&snapshot)),
+    };
+    // Whoever closed the output reads the exit code.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn verdict(file: &Path, config: &Config) -> String {
+    let hosts = counted(config.hosts.len(), "host");
+    let routes = counted(config.hosts.iter().map(|host| host.routes.len()).sum(), "route");
+    let stores = counted(config.trust.len(), "trust store");
+    format!("{}: ok ({hosts}, {routes}, {stores})\n", file.display())
 }
 
 pub(super) fn print_problems(problems: &[Problem]) {

@@ -2,12 +2,15 @@
 
 mod check;
 mod demo;
+mod map;
 mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use self::check::Show;
 
 /// A validating mTLS reverse proxy: the right client certificate, or nothing.
 #[derive(Debug, Parser)]
@@ -29,6 +32,7 @@ const AFTER: &str = "\
 First minutes:
   portcullis demo                           a gate, a backend and certificates, with curl lines to try
   portcullis check --config FILE            every problem of a file at once
+  portcullis check --map --config FILE      who needs which certificate to get where
   portcullis run --config FILE              serve
 
 Signals while it runs: HUP reloads, TERM and INT drain (a second one stops at once).";
@@ -48,6 +52,12 @@ enum Command {
         /// The TOML file
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
+        /// Print which client certificate every way in asks for
+        #[arg(long)]
+        map: bool,
+        /// Print the map as JSON
+        #[arg(long, requires = "map")]
+        json: bool,
     },
     /// Try it: certificates, an echo backend and a gate on this machine
     ///
@@ -68,7 +78,14 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run::run(config),
-        Command::Check { config } => check::check(&config),
+        Command::Check { config, map, json } => {
+            let show = match (map, json) {
+                (false, _) => Show::Verdict,
+                (true, false) => Show::Map,
+                (true, true) => Show::MapJson,
+            };
+            check::check(&config, show)
+        }
         Command::Demo { dir, force } => demo::demo(&dir, force),
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Context<'a> {
     pub(super) upstreams: Known,
     /// Names of routes, which are labels and must not add up two routes.
     pub(super) route_names: Once<Box<str>>,
+    /// Files that the gate writes.
+    pub(super) state_files: Once<PathBuf>,
     /// Names that hosts serve.
     pub(super) served: Once<Box<str>>,
     /// The mode of the host that serves a name; `None` where the mode has a problem.
@@ -33,6 +35,7 @@ impl<'a> Context<'a> {
             limits: Known::collect(root, "limit", "limit"),
             upstreams: Known::collect(root, "upstream", "upstream"),
             route_names: Once::default(),
+            state_files: Once::default(),
             served: Once::default(),
             modes: RefCell::default(),
         }

@@ -86,7 +86,7 @@ mod tests {
         std::fs::write(&path, super::super::example_toml()).expect("written");
         let loaded = load(&path).expect("no problem");
         assert_eq!(loaded.config.hosts[0].certificates[0].chain, dir.path().join("certs/api.pem"));
-        assert_eq!(loaded.config.trust[0].anchors, [dir.path().join("certs/mobile-ca.pem")]);
+        assert_eq!(loaded.config.trust[0].anchors[0].file, dir.path().join("certs/mobile-ca.pem"));
         assert_eq!(loaded.digest, load(&path).expect("no problem").digest);
         std::fs::write(&path, format!("{}\n", super::super::example_toml())).expect("written");
         assert_ne!(loaded.digest, load(&path).expect("no problem").digest);

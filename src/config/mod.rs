@@ -2,6 +2,9 @@
 
 mod bounds;
 mod context;
+mod deny;
+mod deny_request;
+mod deny_state;
 mod host;
 mod limit;
 mod listener;
@@ -30,6 +33,9 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use self::context::Context;
+pub use self::deny::parse_deny;
+pub use self::deny_request::{DenyRequest, deny_json, parse_deny_request};
+pub use self::deny_state::{DenyState, MAX_KEPT, deny_id, deny_state_toml, parse_deny_state};
 pub use self::load::{Loaded, load};
 pub use self::places::Places;
 pub use self::problem::Problem;
@@ -80,6 +86,8 @@ pub struct ForwardedSpec {
 pub struct AdminSpec {
     /// Where `/metrics`, `/live` and `/ready` are served; loopback unless `public` is set.
     pub address: SocketAddr,
+    /// Whether others than this machine may reach it.
+    pub public: bool,
 }
 
 /// How the gate runs. Changing it needs a restart.

@@ -30,7 +30,8 @@ pub(super) fn admin(root: &Section<'_>, listeners: &[ListenerSpec]) -> Read<Opti
         node.section(&ADMIN, |section| {
             let public = section.flag("public");
             let address = section.value("address", |node, _| admin_address(node, public.ok(), listeners));
-            public.and(address).map(|address| AdminSpec { address })
+            let (public, address) = (public?, address?);
+            Ok(AdminSpec { address, public })
         })
     })
 }

@@ -6,13 +6,14 @@
 //! polls, and told to the timer around it through a slot of the polling thread, filled only while the task is polled.
 
 use std::cell::Cell;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::reject::{Reason, Reject};
@@ -23,16 +24,30 @@ pub trait Cut {
     fn cut(self: Pin<&mut Self>, reject: Reject);
 }
 
-/// Runs the tasks of hyper's streams, and ends those whose client takes nothing for too long.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience(pub(super) Duration);
+/// Runs the tasks of hyper's streams, and ends those whose client takes nothing for too long, and
+/// all of them when the connection is cut off.
+#[derive(Clone, Debug)]
+pub(super) struct Patience {
+    pub(super) limit: Duration,
+    pub(super) cut: watch::Receiver<bool>,
+}
 
 impl<F> Executor<F> for Patience
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        drop(tokio::spawn(Patient { task: Some(task), limit: self.0, wait: Wait::Other, timer: None }));
+        let patient = Patient { task: Some(task), limit: self.limit, wait: Wait::Other, timer: None };
+        let mut cut = self.cut.clone();
+        tokio::spawn(async move {
+            let mut patient = pin!(patient);
+            tokio::select! {
+                biased;
+                // The sender outlives the connection; a cut without one is a cut.
+                () = async { drop(cut.wait_for(|cut| *cut).await) } => patient.as_mut().end(Wait::Withdrawn),
+                () = patient.as_mut() => {}
+            }
+        });
     }
 }
 
@@ -48,11 +63,13 @@ pin_project_lite::pin_project! {
 
     impl<B: Cut, G> PinnedDrop for Pieces<B, G> {
         fn drop(this: Pin<&mut Self>) {
-            if let Wait::Over(limit) = WAIT.get() {
-                let reject = Reject::new(Reason::WriteTimeout, format!("nothing taken for {limit:?}"));
-                if let Some(body) = this.project().body.as_pin_mut() {
-                    body.cut(reject);
-                }
+            let reject = match WAIT.get() {
+                Wait::Over(limit) => Some(Reject::new(Reason::WriteTimeout, format!("nothing taken for {limit:?}"))),
+                Wait::Withdrawn => Some(Reject::new(Reason::TrustWithdrawn, "in the middle of the response")),
+                Wait::Client(_) | Wait::Other => None,
+            };
+            if let Some((reject, body)) = reject.zip(this.project().body.as_pin_mut()) {
+                body.cut(reject);
             }
         }
     }
@@ -113,6 +130,8 @@ enum Wait {
     Other,
     /// Nothing any more: it waited this long.
     Over(Duration),
+    /// Nothing any more: the connection is cut off.
+    Withdrawn,
 }
 
 thread_local! {
@@ -133,8 +152,8 @@ pin_project_lite::pin_project! {
 impl<F: Future<Output = ()>> Future for Patient<F> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.as_mut().project();
         let Some(task) = this.task.as_mut().as_pin_mut() else { return Poll::Ready(()) };
         WAIT.set(*this.wait);
         let polled = task.poll(cx);
@@ -150,11 +169,17 @@ impl<F: Future<Output = ()>> Future for Patient<F> {
             timer.as_mut().reset(now.checked_add(limit).unwrap_or(now));
         }
         ready!(timer.as_mut().poll(cx));
-        // Dropping it resets the stream.
-        WAIT.set(Wait::Over(limit));
-        this.task.set(None);
-        WAIT.set(Wait::Other);
+        self.end(Wait::Over(limit));
         Poll::Ready(())
+    }
+}
+
+impl<F> Patient<F> {
+    /// Drops the task, which resets its stream, with `why` for the body that goes with it.
+    fn end(self: Pin<&mut Self>, why: Wait) {
+        WAIT.set(why);
+        self.project().task.set(None);
+        WAIT.set(Wait::Other);
     }
 }
 

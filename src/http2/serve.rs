@@ -35,7 +35,8 @@ pub trait Handler: Send + Sync + 'static {
     fn request(self: Arc<Self>, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
-/// Serves `io` until it ends, `stop` is set (GOAWAY, then what is in flight), or a bound is hit.
+/// Serves `io` until it ends, `stop` is set (GOAWAY, then what is in flight), `cut` is set (GOAWAY,
+/// and every stream is reset), or a bound is hit.
 ///
 /// # Errors
 /// Why the connection was cut off, if it was.
@@ -43,7 +44,7 @@ pub async fn serve<IO, H>(
     io: IO,
     settings: Settings,
     clock: Clock,
-    mut stop: watch::Receiver<bool>,
+    (mut stop, mut cut): (watch::Receiver<bool>, watch::Receiver<bool>),
     handler: Arc<H>,
 ) -> Result<(), Reject>
 where
@@ -64,14 +65,16 @@ where
         }
     });
     let io = TokioIo::new(Metered::new(io, settings, clock, Arc::clone(&verdict)));
-    let mut connection = pin!(builder(&settings).serve_connection(io, service));
+    let mut connection = pin!(builder(&settings, &cut).serve_connection(io, service));
     let mut stopping = Stopping::No;
     let mut timer = pin!(sleep_until(after(settings.idle_timeout)));
     loop {
         let stop_now = tokio::select! {
-            ended = connection.as_mut() => return ended.map_err(|error| cut(&error, &verdict)),
+            ended = connection.as_mut() => return ended.map_err(|error| failure(&error, &verdict)),
             // A sender that is gone wishes for the end, too.
             _ = stop.wait_for(|stop| *stop), if stopping == Stopping::No => true,
+            // Streams are reset where they run; what is left is the GOAWAY.
+            _ = cut.wait_for(|cut| *cut), if stopping == Stopping::No => true,
             () = use_.spent.notified() => {
                 if use_.requests.load(Ordering::Relaxed) >= patience(&settings) {
                     return Err(Reject::new(Reason::Http2Invalid, "new requests although GOAWAY was sent"));
@@ -112,8 +115,8 @@ fn after(wait: Duration) -> Instant {
     now.checked_add(wait).unwrap_or(now + FOREVER)
 }
 
-fn builder(settings: &Settings) -> Builder<Patience> {
-    let mut builder = Builder::new(Patience(settings.write_timeout));
+fn builder(settings: &Settings, cut: &watch::Receiver<bool>) -> Builder<Patience> {
+    let mut builder = Builder::new(Patience { limit: settings.write_timeout, cut: cut.clone() });
     let resets = usize::try_from(settings.resets).unwrap_or(usize::MAX);
     builder
         .timer(TokioTimer::new())
@@ -175,7 +178,7 @@ impl Drop for OpenStream {
     }
 }
 
-fn cut(error: &hyper::Error, verdict: &OnceLock<Reason>) -> Reject {
+fn failure(error: &hyper::Error, verdict: &OnceLock<Reason>) -> Reject {
     if let Some(reason) = verdict.get() {
         return Reject::from(*reason);
     }

@@ -6,25 +6,25 @@ use x509_parser::asn1_rs::{Any, Class, FromDer, Tag};
 
 /// The bytes are not DER, or hold more or less than they should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NotDer;
+pub(crate) struct NotDer;
 
 /// One element: tag, length and contents.
 #[derive(Clone, Debug)]
-pub(super) struct Element<'a> {
+pub(crate) struct Element<'a> {
     /// The element with its tag and length.
-    pub(super) raw: &'a [u8],
+    pub(crate) raw: &'a [u8],
     /// Its contents.
-    pub(super) contents: &'a [u8],
+    pub(crate) contents: &'a [u8],
     any: Any<'a>,
 }
 
 /// The elements of some bytes, one after the other; ends after the first error.
-pub(super) struct Elements<'a> {
+pub(crate) struct Elements<'a> {
     rest: &'a [u8],
 }
 
 /// The elements that `bytes` consist of.
-pub(super) fn elements(bytes: &[u8]) -> Elements<'_> {
+pub(crate) fn elements(bytes: &[u8]) -> Elements<'_> {
     Elements { rest: bytes }
 }
 
@@ -32,7 +32,7 @@ pub(super) fn elements(bytes: &[u8]) -> Elements<'_> {
 ///
 /// # Errors
 /// [`NotDer`] if there is none, or anything follows it.
-pub(super) fn sole(bytes: &[u8]) -> Result<Element<'_>, NotDer> {
+pub(crate) fn sole(bytes: &[u8]) -> Result<Element<'_>, NotDer> {
     let mut all = elements(bytes);
     let element = all.next().ok_or(NotDer)??;
     if all.rest.is_empty() { Ok(element) } else { Err(NotDer) }
@@ -43,22 +43,22 @@ impl<'a> Element<'a> {
     ///
     /// # Errors
     /// [`NotDer`] if this is something else.
-    pub(super) fn open(&self, tag: Tag) -> Result<Elements<'a>, NotDer> {
+    pub(crate) fn open(&self, tag: Tag) -> Result<Elements<'a>, NotDer> {
         if self.universal() == Some(tag) && self.constructed() { Ok(elements(self.contents)) } else { Err(NotDer) }
     }
 
     /// The tag of a universal type.
-    pub(super) fn universal(&self) -> Option<Tag> {
+    pub(crate) fn universal(&self) -> Option<Tag> {
         (self.any.class() == Class::Universal).then(|| self.any.tag())
     }
 
     /// The number of a context-specific tag, `[n]`.
-    pub(super) fn context(&self) -> Option<u32> {
+    pub(crate) fn context(&self) -> Option<u32> {
         (self.any.class() == Class::ContextSpecific).then(|| self.any.tag().0)
     }
 
     /// Whether the contents are elements themselves.
-    pub(super) fn constructed(&self) -> bool {
+    pub(crate) fn constructed(&self) -> bool {
         self.any.header.constructed()
     }
 }

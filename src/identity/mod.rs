@@ -1,7 +1,7 @@
 //! What a verified certificate says, parsed once per connection, and how it is told to a backend.
 
 mod authority;
-mod der;
+pub(crate) mod der;
 mod forward;
 mod name;
 mod parse;
@@ -14,8 +14,9 @@ mod testing;
 use std::fmt;
 use std::net::IpAddr;
 
-pub use self::authority::{AuthorityFacts, authority, date};
+pub use self::authority::{AuthorityFacts, KeyParts, authority, date, key_parts};
 pub use self::forward::{Formats, IdentityHeaders};
+pub(crate) use self::name::distinguished_name;
 pub use self::parse::{Bounds, parse};
 pub use self::strip::{is_identity_header, strip};
 

@@ -13,7 +13,7 @@ use crate::reject::{Reason, Reject};
 /// # Errors
 /// [`Reason::CertNameInvalid`] if it is not a name, any value in it is empty, of a wrong type, or
 /// holds a control character, or its text is longer than 4 KiB.
-pub(super) fn distinguished_name(name: &[u8], whose: &str) -> Result<DistinguishedName, Reject> {
+pub(crate) fn distinguished_name(name: &[u8], whose: &str) -> Result<DistinguishedName, Reject> {
     read(name).map_err(|Invalid(why)| Reject::new(Reason::CertNameInvalid, format!("{whose}: {why}")))
 }
 

@@ -110,6 +110,11 @@ impl HostTable {
         self.hosts.get(id.0)
     }
 
+    /// Every host and its id, in the order of the file.
+    pub fn numbered(&self) -> impl Iterator<Item = (HostId, &Host)> {
+        self.hosts.iter().enumerate().map(|(index, host)| (HostId(index), host))
+    }
+
     /// Every host, in the order of [`HostId`].
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Host> {
         self.hosts.iter()

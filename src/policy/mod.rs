@@ -2,10 +2,12 @@
 
 mod authorize;
 mod decide;
+mod entry;
 #[cfg(test)]
 mod fixture;
 mod glob;
 mod host;
+pub mod map;
 mod matcher;
 mod route;
 mod rule;
@@ -13,6 +15,7 @@ pub mod spec;
 
 pub use self::authorize::{Permit, authorize};
 pub use self::decide::{Facts, decide, route};
+pub use self::entry::entry;
 pub use self::glob::Glob;
 pub use self::host::{Host, HostId, HostTable};
 pub use self::matcher::Matcher;

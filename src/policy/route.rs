@@ -26,8 +26,11 @@ pub struct Route {
     pub upgrades: Vec<Box<str>>,
     /// Longest request body in bytes; `None`: the gate's `http.body_bytes`.
     pub body_bytes: Option<u64>,
+    /// Which paths it has; a more specific route takes some of them.
+    pub path: PathPattern,
+    /// Which methods it has; empty: all but CONNECT.
+    pub methods: Vec<Method>,
     pub(super) rule: Rule,
-    methods: Vec<Method>,
 }
 
 /// The number of a route: dense from 0 over the routes of all hosts, in the order of hosts and then
@@ -166,6 +169,15 @@ impl Route {
         if self.methods.is_empty() { *method != Method::CONNECT } else { self.methods.contains(method) }
     }
 
+    /// A path that its pattern has, and a method; a more specific route may have them too.
+    pub(super) fn sample(&self) -> (String, Method) {
+        let path = match &self.path {
+            PathPattern::Exact(path) | PathPattern::Prefix(path) => path.to_string(),
+            PathPattern::Glob(pattern) => pattern.replace("**", "*").replace('*', "x"),
+        };
+        (path, self.methods.first().cloned().unwrap_or(Method::GET))
+    }
+
     /// Whether a client may upgrade to `protocol` (names of protocols are case-insensitive, RFC 9110 §7.8).
     pub(super) fn permits_upgrade(&self, protocol: &str) -> bool {
         self.upgrades.iter().any(|permitted| permitted.eq_ignore_ascii_case(protocol))
@@ -207,8 +219,9 @@ impl Draft {
                 upstream: spec.upstream,
                 upgrades: spec.upgrades,
                 body_bytes: spec.body_bytes,
-                rule,
+                path: spec.path,
                 methods: spec.methods,
+                rule,
             }),
             Err(wrong) => problems.extend(wrong),
         }

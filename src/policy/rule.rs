@@ -36,6 +36,11 @@ impl Rule {
         if problems.is_empty() { Ok(Self { allow, deny }) } else { Err(problems) }
     }
 
+    /// Whether it allows nobody, whoever they are.
+    pub(super) fn is_for_nobody(&self) -> bool {
+        matches!(self.allow, Who::Nobody)
+    }
+
     /// The index of the first deny rule that matches.
     pub(super) fn denies(&self, identity: &Identity) -> Option<usize> {
         self.deny.iter().position(|matcher| matcher.matches(identity))

@@ -29,7 +29,7 @@ pub struct CertificateSpec {
 }
 
 /// A set of server names with one certificate, one client-certificate mode and one trust store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSpec {
     /// Server names: exact (`api.example.com`), wildcard (`*.example.com`: one label) or IP addresses; lower case, no trailing dot.
     pub names: Vec<Box<str>>,
@@ -57,7 +57,7 @@ pub enum PathPattern {
 }
 
 /// Who may use a route.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Allow {
     /// Anybody, also without a certificate.
     Anyone,
@@ -73,7 +73,7 @@ pub enum Allow {
 /// Conditions on one identity; all that are present must hold. Within one list, any may hold.
 /// An empty list is no condition. Patterns are globs: `*` does not cross the separators of the
 /// name's type, `**` does.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matcher {
     /// Subject commonName (no separators).
     pub subject_cn: Vec<Box<str>>,
@@ -108,7 +108,7 @@ pub struct Matcher {
 }
 
 /// A part of a host with its own rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteSpec {
     /// Its name in logs, metrics and limits.
     pub name: Box<str>,

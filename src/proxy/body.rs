@@ -203,7 +203,8 @@ impl Drop for ResponseBody {
         let whole = self.size_hint().exact() == Some(0);
         let unheard = matches!(self.source, Source::Upstream(_)) && !self.ended && !self.is_end_stream() && !whole;
         if unheard && !record.is_head() {
-            record.reject(Reject::new(Reason::ClientGone, "before the response was complete"));
+            let reason = record.unheard();
+            record.reject(Reject::new(reason, "before the response was complete"));
         }
     }
 }

@@ -1,24 +1,26 @@
 //! The life of a connection, top to bottom.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::peer::Peer;
 use super::request::Exchange;
 use super::{Worker, tunnel};
-use crate::drain::Busy;
+use crate::clock::Clock;
+use crate::drain::{Busy, Drain};
 use crate::http1::{self, Ended};
 use crate::http2;
 use crate::limits::ConnectionPermit;
 use crate::net::ListenerSpec;
 use crate::net::proxy_protocol::{self, Header};
 use crate::reject::{Reason, Reject};
-use crate::snapshot::{Published, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::telemetry::ConnectionRecord;
 use crate::tls::{self, Attempt, Doors, Handshaken, Protocol, Refused, TlsStream};
 
@@ -26,9 +28,8 @@ use crate::tls::{self, Attempt, Doors, Handshaken, Protocol, Refused, TlsStream}
 /// has this long; nothing is served past notAfter.
 const EXPIRY_NOTICE: Duration = Duration::from_secs(5);
 
-/// How long a connection whose admission was withdrawn may take to finish: what was taken away is gone within a
-/// second, and a response that was ready gets out.
-const WITHDRAWAL_NOTICE: Duration = Duration::from_millis(500);
+/// How long a connection that is cut off may take to say so: well within the second that is promised.
+const FAREWELL: Duration = Duration::from_millis(250);
 
 type Plain = TlsStream<TcpStream>;
 
@@ -77,6 +78,7 @@ struct Admitted {
     peer: Peer,
     snapshot: Arc<Snapshot>,
     permit: ConnectionPermit,
+    changes: watch::Receiver<std::time::Instant>,
 }
 
 async fn establish(
@@ -85,6 +87,8 @@ async fn establish(
     worker: &Worker,
     record: &mut ConnectionRecord,
 ) -> Result<Admitted, Turned> {
+    // Before the snapshot is taken: a change of trust between now and the first request is heard.
+    let changes = worker.shared.published.changes();
     let snapshot = worker.shared.published.current();
     let listener = snapshot.listener(index).ok_or_else(|| Reject::new(Reason::Abandoned, "no such listener"))?;
     let deadline = Instant::now() + snapshot.connection.handshake_timeout;
@@ -113,9 +117,10 @@ async fn establish(
             return Err(Reject::new(Reason::HandshakeTimeout, detail).into());
         }
     };
-    let peer = Peer::establish(&done, attempt.server_name.as_deref(), record.peer, &snapshot)?;
+    let peer = Peer::establish(&done, attempt.server_name.as_deref(), record.peer, &snapshot, &worker.shared.clock)?;
+    peer.count_anchor(&snapshot, done.host, &worker.shared.telemetry.metrics);
     record.established(&peer.who.host, done.version, peer.who.protocol);
-    Ok(Admitted { stream: done.stream, protocol: done.protocol, peer, snapshot, permit })
+    Ok(Admitted { stream: done.stream, protocol: done.protocol, peer, snapshot, permit, changes })
 }
 
 /// Reads the PROXY header where the listener takes one; the record then knows the real client.
@@ -141,61 +146,123 @@ async fn announced(
 
 /// Speaks HTTP until the client, the certificate, the drain or a bound ends it.
 async fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Result<(), Reject> {
-    let Admitted { stream, protocol, peer, snapshot, permit } = admitted;
-    let life = Life::of(&peer, &snapshot, &worker);
+    let Admitted { stream, protocol, peer, snapshot, permit, changes } = admitted;
+    let ages = Ages::of(&snapshot);
     let (http1, http2) = (snapshot.http1, snapshot.http2);
     // The connection outlives snapshots; holding this one would keep old configurations alive.
     drop(snapshot);
-    let drain = worker.shared.drain.clone();
     let clock = worker.shared.clock.clone();
-    let published = Arc::clone(&worker.shared.published);
+    let drain = worker.shared.drain.clone();
     let exchange = Arc::new(Exchange::new(peer, worker));
-    let (stop, stopped) = watch::channel(false);
+    let ((stop, stopped), (cut, is_cut)) = (watch::channel(false), watch::channel(false));
     let talk = async {
         match protocol {
-            Protocol::Http2 => http2::serve(stream, http2, clock, stopped, Arc::clone(&exchange)).await,
-            Protocol::Http1 => match http1::serve(stream, http1, stopped, &*exchange).await {
-                // A client that leaves is no refusal of ours; its request's record says so.
-                Ended::Closed | Ended::ClientGone => Ok(()),
-                Ended::Failed(reject) => Err(reject),
-                Ended::Upgraded { io, tunnel } => {
-                    tunnel::run(io, tunnel, &exchange).await;
-                    Ok(())
-                }
-            },
+            Protocol::Http2 => {
+                http2::serve(stream, http2, clock.clone(), (stopped, is_cut), Arc::clone(&exchange)).await
+            }
+            Protocol::Http1 => speak_http1(stream, http1, stopped, is_cut, &exchange).await,
         }
     };
-    let notice = async {
-        let withdrawn = tokio::select! {
-            () = drain.started() => None,
-            () = sleep_until(life.notice) => None,
-            reject = withdrawn(&exchange, &published) => Some(reject),
-        };
-        stop.send_replace(true);
-        let end = if withdrawn.is_some() { Instant::now() + WITHDRAWAL_NOTICE } else { life.end };
-        sleep_until(end).await;
-        withdrawn
-    };
+    let mut talk = pin!(talk);
     let ended = tokio::select! {
-        ended = talk => ended,
-        withdrawn = notice => withdrawn.map_or(Ok(()), Err),
+        ended = &mut talk => ended,
+        over = age(&exchange, ages, &clock, drain, changes, &stop) => match over {
+            Over::Life => {
+                exchange.ends_with_certificate();
+                Ok(())
+            }
+            Over::Trust { reject, since } => {
+                cut.send_replace(true);
+                // Resets, GOAWAY or a close frame, if the client takes them; then nothing more.
+                let _ = timeout(FAREWELL, talk).await;
+                exchange.enforced(since);
+                Err(reject)
+            }
+        },
     };
     drop((permit, busy));
     ended
 }
 
-/// Resolves once a snapshot no longer admits this connection. Its next request would be refused anyway, but a tunnel
-/// or a long response has no next one.
-async fn withdrawn(exchange: &Exchange, published: &Published) -> Reject {
-    let mut news = published.news();
+async fn speak_http1(
+    stream: Plain,
+    settings: http1::Settings,
+    stop: watch::Receiver<bool>,
+    mut cut: watch::Receiver<bool>,
+    exchange: &Exchange,
+) -> Result<(), Reject> {
+    let ended = tokio::select! {
+        ended = http1::serve(stream, settings, stop, exchange) => ended,
+        // HTTP/1.1 has no word for it: the connection just ends, in the middle of whatever it is in.
+        _ = cut.wait_for(|cut| *cut) => return Ok(()),
+    };
+    match ended {
+        // A client that leaves is no refusal of ours; its request's record says so.
+        Ended::Closed | Ended::ClientGone => Ok(()),
+        Ended::Failed(reject) => Err(reject),
+        Ended::Upgraded { io, tunnel } => {
+            tunnel::run(io, tunnel, exchange, cut).await;
+            Ok(())
+        }
+    }
+}
+
+/// Why a connection is cut.
+enum Over {
+    /// Its time is up.
+    Life,
+    /// A configuration that was published at `since` does not want it.
+    Trust { reject: Reject, since: std::time::Instant },
+}
+
+/// Asks the connection to finish when it is time to, and resolves when it must end. With `changes`
+/// from before the handshake no configuration is missed; each may move the end.
+async fn age(
+    exchange: &Exchange,
+    ages: Ages,
+    clock: &Clock,
+    drain: Drain,
+    mut changes: watch::Receiver<std::time::Instant>,
+    stop: &watch::Sender<bool>,
+) -> Over {
+    // Which configuration it was made with is not known here any more: ask the current one.
+    let mut since = *changes.borrow();
+    let mut asked = false;
     loop {
-        if let Err(reject) = exchange.admitted(&published.current()) {
-            return reject;
+        let life = match exchange.welcome() {
+            Ok(ends) => Life::of(ages, ends, clock),
+            Err(reject) => return Over::Trust { reject, since },
+        };
+        while !asked {
+            tokio::select! {
+                () = drain.started() => asked = true,
+                () = sleep_until(life.notice) => asked = true,
+                Ok(()) = changes.changed() => break,
+            }
         }
-        if news.changed().await.is_err() {
-            // Nothing will ever be published again.
-            std::future::pending::<()>().await;
+        if asked {
+            stop.send_replace(true);
+            tokio::select! {
+                () = sleep_until(life.end) => return Over::Life,
+                // The sender lives as long as the process.
+                Ok(()) = changes.changed() => {}
+            }
         }
+        since = *changes.borrow_and_update();
+    }
+}
+
+/// When a connection has lived long enough, whoever it is.
+#[derive(Clone, Copy)]
+struct Ages {
+    aged: Instant,
+    end: Instant,
+}
+
+impl Ages {
+    fn of(snapshot: &Snapshot) -> Self {
+        let aged = Instant::now() + snapshot.connection.max_age;
+        Self { aged, end: aged + snapshot.config.drain_timeout }
     }
 }
 
@@ -207,19 +274,18 @@ struct Life {
 }
 
 impl Life {
-    fn of(peer: &Peer, snapshot: &Snapshot, worker: &Worker) -> Self {
-        let now = Instant::now();
-        let aged = now + snapshot.connection.max_age;
-        let Some(identity) = peer.identity() else {
-            return Self { notice: aged, end: aged + snapshot.config.drain_timeout };
+    fn of(ages: Ages, ends: Option<i64>, clock: &Clock) -> Self {
+        let Some(ends) = ends else {
+            return Self { notice: ages.aged, end: ages.end };
         };
+        let now = Instant::now();
         // notAfter is inclusive (RFC 5280 §4.1.2.5), so the certificate is over a second later.
-        let over = u64::try_from(identity.not_after).unwrap_or(0).saturating_add(1);
-        let left = Duration::from_secs(over).saturating_sub(worker.shared.clock.unix());
+        let over = u64::try_from(ends).unwrap_or(0).saturating_add(1);
+        let left = Duration::from_secs(over).saturating_sub(clock.unix());
         // A certificate without an end (RFC 5280's 9999) must not overflow the timer.
         let left = left.min(Duration::from_hours(24 * 365));
         let end = now + left;
         let notice = now + left.saturating_sub(EXPIRY_NOTICE);
-        Self { notice: notice.min(aged), end: end.min(aged + snapshot.config.drain_timeout) }
+        Self { notice: notice.min(ages.aged), end: end.min(ages.end) }
     }
 }

@@ -1,15 +1,19 @@
 //! An admitted connection: what is worked out once, at the handshake, for all its requests.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::identity::{Digest, Identity, IdentityHeaders};
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::identity::{Identity, IdentityHeaders};
 use crate::message::forwarded::{Hop, Trust, trust_of};
-use crate::policy::HostId;
+use crate::policy::spec::ClientCertificateMode;
+use crate::policy::{Host, HostId};
 use crate::reject::{Reason, Reject};
 use crate::snapshot::Snapshot;
-use crate::telemetry::Who;
-use crate::tls::{Handshaken, Protocol};
+use crate::telemetry::{Metrics, Who};
+use crate::tls::{Handshaken, Proof, Protocol};
 
 /// The client at the other end.
 #[derive(Debug)]
@@ -20,10 +24,12 @@ pub(super) struct Peer {
     pub(super) headers: IdentityHeaders,
     /// How we name this hop to the upstream.
     pub(super) hop: Hop,
-    host: HostId,
-    generation: u64,
+    proof: Option<Arc<Proof>>,
     server_name: Box<str>,
-    admission: Digest,
+    clock: Clock,
+    /// The configuration that it was last judged under, and the host it has there. A lock and not
+    /// an atomic because the two belong together; it is held for a comparison.
+    standing: Mutex<(u64, HostId)>,
 }
 
 impl Peer {
@@ -36,18 +42,20 @@ impl Peer {
         server_name: Option<&str>,
         address: SocketAddr,
         snapshot: &Snapshot,
+        clock: &Clock,
     ) -> Result<Self, Reject> {
         let missing = || Reject::new(Reason::Abandoned, "the handshake's host is not in its snapshot");
         let parts = snapshot.host(done.host).ok_or_else(missing)?;
         let host = snapshot.hosts.get(done.host).ok_or_else(missing)?;
         let headers = match &done.identity {
-            Some((identity, chain)) => IdentityHeaders::verified(identity, chain, parts.formats),
+            Some(verified) => IdentityHeaders::verified(&verified.identity, &verified.chain, parts.formats),
             None => IdentityHeaders::anonymous(),
         };
         let who = Who {
             peer: address,
             host: host.name().into(),
-            identity: done.identity.as_ref().map(|(identity, _)| Arc::clone(identity)),
+            identity: done.identity.as_ref().map(|verified| Arc::clone(&verified.identity)),
+            withdrawn: OnceLock::new(),
             tls: done.version,
             protocol: match done.protocol {
                 Protocol::Http1 => "HTTP/1.1",
@@ -58,11 +66,11 @@ impl Peer {
             who: Arc::new(who),
             headers,
             hop: Hop::new(address.ip().to_canonical()),
-            host: done.host,
-            generation: snapshot.generation,
+            proof: done.identity.as_ref().map(|verified| Arc::clone(&verified.proof)),
             // Without a server name the default host's own name finds it again after a reload.
             server_name: server_name.unwrap_or_else(|| host.name()).into(),
-            admission: parts.admission,
+            clock: clock.clone(),
+            standing: Mutex::new((snapshot.generation, done.host)),
         })
     }
 
@@ -71,14 +79,31 @@ impl Peer {
         self.who.identity.as_deref()
     }
 
+    /// Counts the handshake for the anchor that it was verified with.
+    pub(super) fn count_anchor(&self, snapshot: &Snapshot, host: HostId, metrics: &Metrics) {
+        let trust = snapshot.host(host).and_then(|parts| parts.trust.as_deref());
+        if let Some((trust, proof)) = trust.zip(self.proof.as_deref())
+            && let Some(anchor) = trust.anchor(proof)
+        {
+            metrics.anchored(&trust.spec().name, &anchor.subject);
+        }
+    }
+
+    /// Until when (inclusive, Unix seconds) its certificate is welcome at `host` of `snapshot`;
+    /// `None` without one.
+    pub(super) fn ends(&self, snapshot: &Snapshot, host: HostId) -> Option<i64> {
+        let trust = snapshot.host(host).and_then(|parts| parts.trust.as_deref());
+        self.proof.as_deref().map(|proof| trust.map_or(0, |trust| trust.ends(proof)))
+    }
+
     /// Whether its certificate still counts at this time, Unix seconds. The connection's timers end it too, but a
     /// clock that was set and a machine that slept pass by them.
     ///
     /// # Errors
     /// [`Reason::CertExpired`].
     pub(super) fn valid_at(&self, unix: i64) -> Result<(), Reject> {
-        match self.identity() {
-            Some(identity) if unix > identity.not_after => {
+        match self.proof.as_deref() {
+            Some(proof) if unix > proof.not_after => {
                 Err(Reject::new(Reason::CertExpired, "since this connection's handshake"))
             }
             _ => Ok(()),
@@ -91,19 +116,44 @@ impl Peer {
         trust_of(self.who.peer.ip(), &snapshot.forwarded.trusted)
     }
 
-    /// The host entry of this connection in `snapshot`, which may be newer than the handshake.
+    /// The host entry of this connection in `snapshot`, which may be newer than the handshake. A
+    /// connection is judged once under every configuration: by its next request, or before that by
+    /// its own task, which hears of each.
     ///
     /// # Errors
-    /// [`Reason::Misdirected`] when the host is gone or admits by other rules now: the handshake
-    /// proved something else, and the client must make a new one.
-    pub(super) fn host_in(&self, snapshot: &Snapshot) -> Result<HostId, Reject> {
-        if snapshot.generation == self.generation {
-            return Ok(self.host);
+    /// Why the connection must end: its host is gone or asks for what it has not shown, or its
+    /// certificate is not welcome any more.
+    pub(super) fn stand(&self, snapshot: &Snapshot) -> Result<HostId, Reject> {
+        let mut standing = self.standing.lock();
+        if standing.0 == snapshot.generation {
+            return Ok(standing.1);
         }
-        let host = snapshot.hosts.find(&self.server_name);
-        let same = |host: &HostId| snapshot.host(*host).is_some_and(|parts| parts.admission == self.admission);
-        host.filter(same).ok_or_else(|| {
-            Reject::new(Reason::Misdirected, "the host's admission changed since this connection's handshake")
-        })
+        let host = self.judge(snapshot).inspect_err(|reject| {
+            let _ = self.who.withdrawn.set(reject.reason);
+        })?;
+        *standing = (snapshot.generation, host);
+        Ok(host)
+    }
+
+    fn judge(&self, snapshot: &Snapshot) -> Result<HostId, Reject> {
+        let withdrawn = |what: &str| Reject::new(Reason::TrustWithdrawn, what);
+        let host = snapshot.hosts.find(&self.server_name).ok_or_else(|| withdrawn("its host is gone"))?;
+        let mode = snapshot.hosts.get(host).map(Host::client_certificate);
+        let trust = snapshot.host(host).and_then(|parts| parts.trust.as_deref());
+        match (mode, self.identity().zip(self.proof.as_deref()), trust) {
+            (Some(ClientCertificateMode::None | ClientCertificateMode::Optional), None, _) => {}
+            (
+                Some(ClientCertificateMode::Optional | ClientCertificateMode::Require),
+                Some((identity, proof)),
+                Some(trust),
+            ) => {
+                let unix = i64::try_from(self.clock.unix().as_secs()).unwrap_or(i64::MAX);
+                trust.judge(identity, proof, unix)?;
+            }
+            // A certificate is required that was not asked for, or was verified for a host that
+            // does not verify any more.
+            _ => return Err(withdrawn("its host admits by other rules now")),
+        }
+        Ok(host)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use http::header::{ALLOW, CONNECTION, EXPECT, HOST, TE, UPGRADE, VIA};
 use http::request::Parts;
@@ -38,18 +39,34 @@ impl Exchange {
         Self { peer, worker }
     }
 
-    /// Whether `snapshot` admits this connection still.
+    /// Until when (inclusive, Unix seconds) the current configuration welcomes this connection's
+    /// certificate; `None` without one.
     ///
     /// # Errors
-    /// As [`Peer::host_in`].
-    pub(super) fn admitted(&self, snapshot: &Snapshot) -> Result<(), Reject> {
-        self.peer.host_in(snapshot).map(drop)
+    /// Why the connection must end now.
+    pub(super) fn welcome(&self) -> Result<Option<i64>, Reject> {
+        let snapshot = self.worker.shared.published.current();
+        let host = self.peer.stand(&snapshot)?;
+        Ok(self.peer.ends(&snapshot, host))
+    }
+
+    /// The certificate is over: what is cut now, is cut for that.
+    pub(super) fn ends_with_certificate(&self) {
+        if self.peer.identity().is_some() {
+            let _ = self.peer.who.withdrawn.set(Reason::CertExpired);
+        }
+    }
+
+    /// The connection has ended because of a change at `since`.
+    pub(super) fn enforced(&self, since: Instant) {
+        let shared = &self.worker.shared;
+        shared.telemetry.metrics.enforced(shared.clock.now().saturating_duration_since(since));
     }
 
     /// Resolves once a snapshot would no longer permit `tunnel`: its request was permitted by an older one.
     pub(super) async fn forbidden(&self, asked: &Question) -> Reject {
         let published = &self.worker.shared.published;
-        let mut news = published.news();
+        let mut news = published.changes();
         loop {
             if let Err(reject) = self.permits(asked, &published.current()) {
                 return reject;
@@ -64,7 +81,7 @@ impl Exchange {
     fn permits(&self, asked: &Question, snapshot: &Snapshot) -> Result<(), Reject> {
         let identity = self.peer.identity();
         let facts = Facts {
-            connection_host: self.peer.host_in(snapshot)?,
+            connection_host: self.peer.stand(snapshot)?,
             authority_host: &asked.host,
             path: &asked.path,
             method: &asked.method,
@@ -141,7 +158,7 @@ impl Exchange {
         snapshot: &'s Snapshot,
         record: &mut RequestRecord,
     ) -> Result<Asked<'s>, Reject> {
-        let host_id = self.peer.host_in(snapshot)?;
+        let host_id = self.peer.stand(snapshot)?;
         let host = snapshot.hosts.get(host_id).ok_or(Reason::Misdirected)?;
         let host_parts = snapshot.host(host_id).ok_or(Reason::Misdirected)?;
         record.metrics = Some(host_parts.metrics.clone());

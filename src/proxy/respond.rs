@@ -55,7 +55,12 @@ fn closes(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::Misdirected
+            | Reason::CertDenied
             | Reason::CertExpired
+            | Reason::CertRevoked
+            | Reason::CrlExpired
+            | Reason::CrlMissing
+            | Reason::TrustWithdrawn
             | Reason::RequestFraming
             | Reason::RequestMalformed
             | Reason::Draining

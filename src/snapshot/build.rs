@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::{HostParts, Listener, RouteParts, Snapshot};
+use super::{HostParts, Listener, RouteParts, Snapshot, Trust, trust};
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::identity::{self, Digest, Formats};
 use crate::limits::Limits;
-use crate::policy::spec::{ClientCertificateMode, HostSpec};
+use crate::net::ListenerSpec;
+use crate::policy::map::{self, Entrance};
+use crate::policy::spec::HostSpec;
 use crate::policy::{Host, HostTable, Route};
 use crate::telemetry::Metrics;
-use crate::tls::{self, Anchors, HostConfig, HostTls, TrustSpec};
+use crate::tls::{self, HostConfig, HostTls};
 use crate::upstream::{BuildError, Upstream, Upstreams};
 
 /// What a snapshot is made of.
@@ -40,7 +42,7 @@ pub struct Inputs<'a> {
 pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
     let config = &inputs.config;
     let mut problems = Vec::new();
-    let trust = trust_stores(config, inputs.clock, &mut problems);
+    let trust = trust::stores(config, inputs.clock, inputs.previous.map(|s| &s.trust), &mut problems);
     let tls = host_configs(config, &trust, inputs.clock, &mut problems);
     let upstreams =
         Upstreams::build(&config.upstreams, inputs.seats, inputs.clock, inputs.previous.map(|s| &s.upstreams))
@@ -50,6 +52,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
     let (Ok(upstreams), Ok(hosts), true) = (upstreams, hosts, problems.is_empty()) else {
         return Err(problems);
     };
+    let listeners = listeners(config, &hosts)?;
     let limits = Limits::build(&config.limits, inputs.clock, inputs.previous.map(|s| &s.limits));
     let parts = Parts { hosts: &hosts, upstreams: &upstreams, limits: &limits, metrics: inputs.metrics };
     let host_parts = parts.of_hosts(config, &trust);
@@ -66,16 +69,13 @@ pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
             inputs.metrics.certificate_gone(gone.name());
         }
     }
-    let listeners = config.listeners.iter().map(|spec| Listener {
-        spec: spec.clone(),
-        default_host: spec.default_host.as_deref().and_then(|name| hosts.find(name)),
-    });
     Ok(Snapshot {
         generation: inputs.previous.map_or(1, |previous| previous.generation.saturating_add(1)),
         digest: inputs.digest,
-        listeners: listeners.collect(),
+        listeners,
         hosts,
         tls,
+        trust,
         host_parts,
         route_parts,
         connection: config.connection,
@@ -98,6 +98,32 @@ fn now(clock: &Clock) -> i64 {
     i64::try_from(clock.unix().as_secs()).unwrap_or(i64::MAX)
 }
 
+/// The listeners, and the proof that nobody who comes in at one of them gets in with less than the
+/// file says.
+fn listeners(config: &Config, hosts: &HostTable) -> Result<Vec<Listener>, Vec<Problem>> {
+    let listener = |spec: &ListenerSpec| Listener {
+        spec: spec.clone(),
+        default_host: spec.default_host.as_deref().and_then(|name| hosts.find(name)),
+    };
+    let listeners: Vec<_> = config.listeners.iter().map(listener).collect();
+    let lost =
+        listeners.iter().filter(|listener| listener.spec.default_host.is_some() && listener.default_host.is_none());
+    let lost = lost.map(|listener| format!("listener {}: no client can be at its default_host", listener.spec.address));
+    let weaker = map::weaknesses(hosts, &entrances(&listeners));
+    let problems: Vec<_> =
+        lost.chain(weaker.iter().map(ToString::to_string)).map(|what| config.places.problem(what)).collect();
+    if problems.is_empty() { Ok(listeners) } else { Err(problems) }
+}
+
+/// What the map of ways in needs to know of listeners.
+pub(super) fn entrances(listeners: &[Listener]) -> Vec<Entrance> {
+    let entrance = |listener: &Listener| Entrance {
+        listener: listener.spec.address.to_string().into(),
+        default_host: listener.default_host,
+    };
+    listeners.iter().map(entrance).collect()
+}
+
 /// What the parts of hosts and routes are made of.
 struct Parts<'a> {
     hosts: &'a HostTable,
@@ -107,9 +133,9 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn of_hosts(&self, config: &Config, trust: &TrustStores<'_>) -> Vec<HostParts> {
+    fn of_hosts(&self, config: &Config, trust: &HashMap<Box<str>, Trust>) -> Vec<HostParts> {
         let of_host = |(host, spec): (&Host, &HostSpec)| HostParts {
-            admission: admission(spec, trust),
+            trust: spec.trust.as_deref().and_then(|name| trust.get(name)).map(|trust| Arc::clone(&trust.store)),
             formats: self.formats(spec),
             key: key(&[host.name()]),
             metrics: self.metrics.route(host.name(), "none"),
@@ -151,25 +177,9 @@ impl Parts<'_> {
     }
 }
 
-type TrustStores<'a> = HashMap<&'a str, (&'a TrustSpec, Anchors)>;
-
-fn trust_stores<'a>(config: &'a Config, clock: &Clock, problems: &mut Vec<Problem>) -> TrustStores<'a> {
-    let unix = now(clock);
-    let mut stores = HashMap::new();
-    for spec in &config.trust {
-        match tls::anchors(&spec.anchors, unix) {
-            Ok(anchors) => {
-                stores.insert(&*spec.name, (spec, anchors));
-            }
-            Err(errors) => problems.extend(errors.iter().map(|e| config.places.problem_with(&e.path, &e.what, e.hint))),
-        }
-    }
-    stores
-}
-
 fn host_configs(
     config: &Config,
-    trust: &TrustStores<'_>,
+    trust: &HashMap<Box<str>, Trust>,
     clock: &Clock,
     problems: &mut Vec<Problem>,
 ) -> Vec<HostConfig> {
@@ -184,7 +194,7 @@ fn host_configs(
         let host = HostTls {
             certificates: &spec.certificates,
             mode: spec.client_certificate,
-            trust: store.map(|(spec, anchors)| (*spec, anchors)),
+            trust: store.map(|trust| (&trust.store, &trust.chains)),
         };
         match tls::host(&provider, clock, &host) {
             Ok(host) => configs.push(host),
@@ -212,29 +222,4 @@ fn key(names: &[&str]) -> u64 {
     let digest = hash.finish();
     // 64 bits: two of a thousand routes share them once in 10^13 configurations.
     digest.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-/// A digest of all that decides who may finish a handshake with a host.
-fn admission(spec: &HostSpec, trust: &TrustStores<'_>) -> Digest {
-    let mut hash = Context::new(&SHA256);
-    hash.update(match spec.client_certificate {
-        ClientCertificateMode::None => b"none    ",
-        ClientCertificateMode::Optional => b"optional",
-        ClientCertificateMode::Require => b"require ",
-    });
-    if let Some((store, anchors)) = spec.trust.as_deref().and_then(|name| trust.get(name)) {
-        for number in [store.max_chain_length, store.max_chain_bytes, store.max_names] {
-            hash.update(&number.to_be_bytes());
-        }
-        hash.update(&store.min_rsa_bits.to_be_bytes());
-        for der in &anchors.certificates {
-            hash.update(&der.len().to_be_bytes());
-            hash.update(der);
-        }
-    }
-    let mut out = [0; 32];
-    for (to, from) in out.iter_mut().zip(hash.finish().as_ref()) {
-        *to = *from;
-    }
-    Digest(out)
 }

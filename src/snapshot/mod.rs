@@ -1,16 +1,24 @@
 //! What is true now, built whole or not at all, and how it changes.
 
 mod build;
+mod deny;
+mod diff;
+mod files;
 mod publish;
 mod reload;
+mod state_file;
+mod trust;
 mod watch;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use self::build::{Inputs, build};
+pub use self::deny::{Change, Changed, DenyError};
+pub use self::files::{digest, files};
 pub use self::publish::Published;
-pub use self::reload::{Parts, Reloader, Trigger, digest};
+pub use self::reload::{Attempt, Outcome, Parts, Reloader, Report, Trigger};
 pub use self::watch::FileWatch;
 use crate::config::{Config, ConnectionSpec};
 use crate::http1;
@@ -18,9 +26,10 @@ use crate::http2;
 use crate::identity::{Digest, Formats};
 use crate::limits::{Limit, Limits};
 use crate::net::ListenerSpec;
+use crate::policy::map::Entrance;
 use crate::policy::{HostId, HostTable, Route};
 use crate::telemetry::RouteMetrics;
-use crate::tls::HostConfig;
+use crate::tls::{Chains, HostConfig, LoadedCrls, TrustStore};
 use crate::upstream::{Upstream, Upstreams};
 
 /// Everything a connection or a request needs, immutable.
@@ -38,6 +47,8 @@ pub struct Snapshot {
     pub host_parts: Vec<HostParts>,
     /// What else a route has, by its id.
     pub route_parts: Vec<RouteParts>,
+    /// Trust stores, by name.
+    pub trust: HashMap<Box<str>, Trust>,
     /// Listeners, in the order of the file.
     pub listeners: Vec<Listener>,
     /// Bounds on connections.
@@ -56,12 +67,22 @@ pub struct Snapshot {
     pub config: Config,
 }
 
+/// A trust store and what is carried over to the next configuration's.
+#[derive(Debug)]
+pub struct Trust {
+    /// What hosts use.
+    pub store: Arc<TrustStore>,
+    /// The chains that it has verified.
+    pub chains: Arc<Chains>,
+    /// Its revocation lists, by file.
+    pub crls: LoadedCrls,
+}
+
 /// A host's parts that its connections use.
 #[derive(Debug)]
 pub struct HostParts {
-    /// Digest of all that decides who may finish a handshake with it. A connection that was
-    /// admitted under another one proves nothing any more.
-    pub admission: Digest,
+    /// Whom it trusts, if it asks for certificates.
+    pub trust: Option<Arc<TrustStore>>,
     /// Identity headers that any of its upstreams wants.
     pub formats: Formats,
     /// Its key in limits: of its name, so that counts stay with it through reloads.
@@ -113,6 +134,12 @@ impl Snapshot {
     #[must_use]
     pub fn listener(&self, index: usize) -> Option<&Listener> {
         self.listeners.get(index)
+    }
+
+    /// Its listeners, as the map of ways in wants them.
+    #[must_use]
+    pub fn entrances(&self) -> Vec<Entrance> {
+        build::entrances(&self.listeners)
     }
 
     /// The addresses of the file's listeners.

@@ -1,6 +1,7 @@
 //! The swap.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -11,14 +12,15 @@ use super::Snapshot;
 #[derive(Debug)]
 pub struct Published {
     current: ArcSwap<Snapshot>,
-    news: watch::Sender<()>,
+    /// When the current one was published.
+    changes: watch::Sender<Instant>,
 }
 
 impl Published {
     /// Publishes the first snapshot.
     #[must_use]
-    pub fn new(first: Snapshot) -> Self {
-        Self { current: ArcSwap::from_pointee(first), news: watch::Sender::new(()) }
+    pub fn new(first: Snapshot, now: Instant) -> Self {
+        Self { current: ArcSwap::from_pointee(first), changes: watch::Sender::new(now) }
     }
 
     /// The snapshot for one unit of work: ask once, hold the answer.
@@ -27,15 +29,16 @@ impl Published {
         self.current.load_full()
     }
 
-    /// Changes with every snapshot. Ask for it first and for [`current`](Self::current) then, and none is missed.
+    /// News of every snapshot after this call. Who subscribes before it takes the current
+    /// snapshot misses none.
     #[must_use]
-    pub fn news(&self) -> watch::Receiver<()> {
-        self.news.subscribe()
+    pub fn changes(&self) -> watch::Receiver<Instant> {
+        self.changes.subscribe()
     }
 
-    /// Swaps `next` in.
-    pub(super) fn publish(&self, next: Snapshot) {
+    /// Swaps `next` in, and wakes whoever waits for it: every live connection judges itself anew.
+    pub(super) fn publish(&self, next: Snapshot, now: Instant) {
         self.current.store(Arc::new(next));
-        self.news.send_replace(());
+        self.changes.send_replace(now);
     }
 }

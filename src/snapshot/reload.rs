@@ -1,19 +1,16 @@
 //! From files to a running configuration: at the start, and every time they change.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use parking_lot::Mutex;
-use zeroize::Zeroizing;
 
 use super::build::{Inputs, build};
-use super::{Published, Snapshot};
+use super::files::named;
+use super::{Published, Snapshot, diff, digest, files};
 use crate::clock::Clock;
-use crate::config::{self, Config, Loaded, Problem};
-use crate::identity::Digest;
+use crate::config::{self, Config, Problem};
 use crate::limits::Permits;
 use crate::telemetry::{Reload, Telemetry};
 
@@ -24,6 +21,8 @@ pub enum Trigger {
     FileChange,
     /// SIGHUP.
     Signal,
+    /// A request to the admin listener.
+    Admin,
 }
 
 impl Trigger {
@@ -31,6 +30,7 @@ impl Trigger {
         match self {
             Self::FileChange => "file change",
             Self::Signal => "signal",
+            Self::Admin => "admin",
         }
     }
 }
@@ -40,14 +40,52 @@ impl Trigger {
 pub struct Reloader {
     file: PathBuf,
     seats: usize,
-    clock: Clock,
+    pub(super) clock: Clock,
     telemetry: Arc<Telemetry>,
     permits: Arc<Permits>,
     published: Arc<Published>,
+    /// One change of the gate's own deny lists at a time.
+    pub(super) desk: Mutex<()>,
     /// One reload at a time.
     turn: Mutex<()>,
     /// What the last file that could be read names.
     named: Mutex<Vec<PathBuf>>,
+    report: Mutex<Report>,
+}
+
+/// How the running configuration came to be, and what became of the last attempt to change it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// When the running configuration was loaded, since the Unix epoch.
+    pub loaded: Duration,
+    /// What asked for it.
+    pub trigger: &'static str,
+    /// What it changed, in words; nothing at the start.
+    pub changes: Vec<String>,
+    /// The last attempt.
+    pub last: Attempt,
+}
+
+/// One attempt to load a configuration.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// When it ended, since the Unix epoch.
+    pub at: Duration,
+    /// What asked for it.
+    pub trigger: &'static str,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It runs.
+    Loaded,
+    /// Every problem; what ran before runs on.
+    Refused(Vec<String>),
+    /// It was running already.
+    Unchanged,
 }
 
 /// What a reloader works with.
@@ -70,19 +108,17 @@ impl Reloader {
     #[must_use]
     pub fn new(parts: Parts, first: Snapshot) -> Self {
         let Parts { file, seats, clock, telemetry, permits } = parts;
-        telemetry.reload(&Reload::Loaded { generation: first.generation, trigger: "start" });
-        warn(&first.config);
-        let named = files(&first.config);
-        Self {
-            file,
-            seats,
-            clock,
-            telemetry,
-            permits,
-            published: Arc::new(Published::new(first)),
-            turn: Mutex::new(()),
-            named: Mutex::new(named),
-        }
+        let trigger = "start";
+        let first_config = first.config.clone();
+        telemetry.reload(&Reload::Loaded { generation: first.generation, trigger, changes: &[] });
+        let loaded = clock.unix();
+        let last = Attempt { at: loaded, trigger, outcome: Outcome::Loaded };
+        let report = Mutex::new(Report { loaded, trigger, changes: Vec::new(), last });
+        let published = Arc::new(Published::new(first, clock.now()));
+        warn(&first_config);
+        let named = Mutex::new(named(&first_config));
+        let (desk, turn) = (Mutex::new(()), Mutex::new(()));
+        Self { file, seats, clock, telemetry, permits, published, desk, turn, named, report }
     }
 
     /// Where the current snapshot is.
@@ -95,10 +131,15 @@ impl Reloader {
     /// and what a refused one names, so that the file it lacked is noticed when it comes.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let mut all = vec![self.file.clone()];
-        all.extend(files(&self.published.current().config));
+        let mut all = files(&self.file, &self.published.current().config);
         all.extend(self.named.lock().iter().cloned());
         all
+    }
+
+    /// How the current snapshot came to be, and the last attempt to replace it.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.report.lock().clone()
     }
 
     /// Reads everything again. On any problem the running configuration stays as it is, whole.
@@ -108,25 +149,34 @@ impl Reloader {
     pub fn reload(&self, trigger: Trigger) -> Result<(), Vec<String>> {
         let _turn = self.turn.lock();
         let trigger = trigger.name();
-        match self.next() {
+        let (outcome, result) = match self.next() {
             Ok(None) => {
                 self.telemetry.reload(&Reload::Unchanged { trigger });
-                Ok(())
+                (Outcome::Unchanged, Ok(()))
             }
             Ok(Some(next)) => {
-                let generation = next.generation;
-                warn(&next.config);
-                self.permits.set_bounds(next.config.permit_bounds());
-                self.published.publish(next);
-                self.telemetry.reload(&Reload::Loaded { generation, trigger });
-                Ok(())
+                self.swap(next, trigger);
+                (Outcome::Loaded, Ok(()))
             }
             Err(problems) => {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 self.telemetry.reload(&Reload::Refused { problems: &problems, trigger });
-                Err(problems)
+                (Outcome::Refused(problems.clone()), Err(problems))
             }
-        }
+        };
+        self.report.lock().last = Attempt { at: self.clock.unix(), trigger, outcome };
+        result
+    }
+
+    fn swap(&self, next: Snapshot, trigger: &'static str) {
+        let generation = next.generation;
+        warn(&next.config);
+        let changes = diff::changes(&self.published.current(), &next);
+        self.permits.set_bounds(next.config.permit_bounds());
+        self.published.publish(next, self.clock.now());
+        self.telemetry.reload(&Reload::Loaded { generation, trigger, changes: &changes });
+        let mut report = self.report.lock();
+        (report.loaded, report.trigger, report.changes) = (self.clock.unix(), trigger, changes);
     }
 
     fn next(&self) -> Result<Option<Snapshot>, Vec<Problem>> {
@@ -134,7 +184,7 @@ impl Reloader {
         let loaded = config::load(&self.file)?;
         let digest = digest(&loaded);
         let config = loaded.config;
-        *self.named.lock() = files(&config);
+        *self.named.lock() = named(&config);
         if digest == current.digest {
             return Ok(None);
         }
@@ -151,42 +201,6 @@ fn warn(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!(target: "portcullis::reload", "{warning}");
     }
-}
-
-fn files(config: &Config) -> Vec<PathBuf> {
-    config.files().map(PathBuf::from).collect()
-}
-
-/// The digest of a configuration file, as it was read, and of every file it names. A file that
-/// cannot be read counts as such; that it is missing is reported where it is used.
-#[must_use]
-pub fn digest(loaded: &Loaded) -> Digest {
-    let mut hash = Context::new(&SHA256);
-    hash.update(&loaded.digest.0);
-    for path in loaded.config.files() {
-        match read(path) {
-            Ok(bytes) => {
-                hash.update(&bytes.len().to_be_bytes());
-                hash.update(&bytes);
-            }
-            Err(_) => hash.update(b"unreadable"),
-        }
-    }
-    let mut out = [0; 32];
-    for (to, from) in out.iter_mut().zip(hash.finish().as_ref()) {
-        *to = *from;
-    }
-    Digest(out)
-}
-
-/// The start of a file, which may hold a private key. No file may be as long as that, so what is
-/// beyond need not be seen; and an endless one has an end.
-fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    /// More than the longest file that is accepted anywhere (4 MiB).
-    const MOST: u64 = 8 << 20;
-    let mut bytes = Zeroizing::new(Vec::new());
-    File::open(path)?.take(MOST).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// What has changed that a running process cannot change: named and refused, never half applied.

@@ -3,22 +3,23 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
-};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::scraped::Scraped;
 use crate::reject::Reason;
 
 /// Seconds; from the floor of a loopback exchange to the longest default timeout.
 const REQUEST_BUCKETS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 /// Seconds; a full handshake costs about 0.3 ms of CPU and two round trips.
 const HANDSHAKE_BUCKETS: [f64; 9] = [0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.1, 0.5, 2.0, 10.0];
+
+/// Seconds; the promise is one.
+const ENFORCED_BUCKETS: [f64; 8] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0];
 
 /// Requests are counted by status class: `1xx` to `5xx`, and `none` when no response was sent.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -64,9 +65,9 @@ struct ResultLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ServerLabels {
-    upstream: String,
-    server: String,
+struct AnchorLabels {
+    trust: String,
+    anchor: String,
 }
 
 /// Counters of one route, looked up once per snapshot.
@@ -86,19 +87,6 @@ impl RouteMetrics {
     }
 }
 
-/// The state of an upstream server, as scraped.
-#[derive(Clone, Debug)]
-pub struct ServerSample {
-    /// Its group.
-    pub upstream: String,
-    /// Its address.
-    pub server: String,
-    /// Whether it gets no requests because it failed.
-    pub ejected: bool,
-    /// Requests it is working on.
-    pub in_flight: u64,
-}
-
 /// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -114,10 +102,12 @@ pub struct Metrics {
     pub(super) bytes_in: Counter,
     pub(super) bytes_out: Counter,
     spoofed_headers: Counter,
+    enforced: Histogram,
     reloads: Family<ResultLabel, Counter>,
     generation: Gauge,
     loaded: Gauge,
     certificate_expiry: Family<HostLabel, Gauge>,
+    handshakes_by_anchor: Family<AnchorLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -144,10 +134,12 @@ impl Metrics {
             bytes_in: bytes.get_or_create_owned(&DirectionLabel { direction: "in" }),
             bytes_out: bytes.get_or_create_owned(&DirectionLabel { direction: "out" }),
             spoofed_headers: Counter::default(),
+            enforced: Histogram::new(ENFORCED_BUCKETS),
             reloads: Family::default(),
             generation: Gauge::default(),
             loaded: Gauge::default(),
             certificate_expiry: Family::default(),
+            handshakes_by_anchor: Family::default(),
         };
         for reason in Reason::ALL {
             drop(metrics.rejects.get_or_create(&ReasonLabel { reason: *reason }));
@@ -175,6 +167,11 @@ impl Metrics {
             "Identity headers that clients sent and we removed",
             self.spoofed_headers.clone(),
         );
+        r.register(
+            "revocation_enforced_seconds",
+            "From a change of trust to the end of each live connection that lost by it",
+            self.enforced.clone(),
+        );
         r.register("config_reloads", "Configuration reloads by result", self.reloads.clone());
         r.register("config_generation", "Number of the running configuration", self.generation.clone());
         r.register("config_loaded_timestamp_seconds", "When the running configuration was loaded", self.loaded.clone());
@@ -182,6 +179,11 @@ impl Metrics {
             "certificate_expiry_timestamp_seconds",
             "First notAfter of a host's own certificates",
             self.certificate_expiry.clone(),
+        );
+        r.register(
+            "handshakes_by_anchor",
+            "Handshakes completed, by the anchor of the client's certificate",
+            self.handshakes_by_anchor.clone(),
         );
         Self { registry, ..self }
     }
@@ -205,9 +207,19 @@ impl Metrics {
         self.handshake_seconds.observe(took.as_secs_f64());
     }
 
+    /// A client has shown a certificate that leads to this anchor: who still uses an old one.
+    pub fn anchored(&self, trust: &str, anchor: &str) {
+        self.handshakes_by_anchor.get_or_create(&AnchorLabels { trust: trust.into(), anchor: anchor.into() }).inc();
+    }
+
     /// Identity headers that a client sent and that were removed: somebody is trying.
     pub fn spoofed(&self, headers: usize) {
         self.spoofed_headers.inc_by(u64::try_from(headers).unwrap_or(u64::MAX));
+    }
+
+    /// From a change of trust to the end of a connection that it took the ground from.
+    pub fn enforced(&self, took: Duration) {
+        self.enforced.observe(took.as_secs_f64());
     }
 
     pub(super) fn reload(&self, result: &'static str) {
@@ -229,47 +241,29 @@ impl Metrics {
         self.certificate_expiry.remove(&HostLabel { host: host.into() });
     }
 
-    /// The Prometheus text of everything, with the upstream servers as they are now.
+    /// The Prometheus text of everything, with what is as it is now.
     ///
     /// # Errors
     /// Never in practice: formatting into a string does not fail.
-    pub fn render(&self, servers: Vec<ServerSample>) -> Result<String, fmt::Error> {
+    pub fn render(&self, now: Scraped) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode_registry(&mut text, &self.registry)?;
         let mut scraped = Registry::with_prefix("portcullis");
-        scraped.register_collector(Box::new(Servers(servers)));
+        scraped.register_collector(Box::new(now));
         prometheus_client::encoding::text::encode_registry(&mut text, &scraped)?;
         prometheus_client::encoding::text::encode_eof(&mut text)?;
         Ok(text)
     }
 }
 
-#[derive(Debug)]
-struct Servers(Vec<ServerSample>);
-
-impl Collector for Servers {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let family = Family::<ServerLabels, Gauge>::default();
-        let load = Family::<ServerLabels, Gauge>::default();
-        for sample in &self.0 {
-            let labels = ServerLabels { upstream: sample.upstream.clone(), server: sample.server.clone() };
-            family.get_or_create(&labels).set(i64::from(sample.ejected));
-            load.get_or_create(&labels).set(i64::try_from(sample.in_flight).unwrap_or(i64::MAX));
-        }
-        let help = "1 while the server gets no requests because it failed";
-        family.encode(encoder.encode_descriptor("upstream_ejected", help, None, family.metric_type())?)?;
-        let help = "Requests a server is working on now";
-        load.encode(encoder.encode_descriptor("upstream_in_flight", help, None, load.metric_type())?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::scraped::ServerSample;
     use super::*;
 
     #[test]
     fn every_reason_is_there_before_it_happens() {
-        let text = Metrics::new().render(Vec::new()).unwrap();
+        let text = Metrics::new().render(Scraped::default()).unwrap();
         for reason in Reason::ALL {
             assert!(text.contains(&format!("portcullis_rejects_total{{reason=\"{reason}\"}} 0")), "{reason}");
         }
@@ -281,7 +275,7 @@ mod tests {
         let route = metrics.route("api", "root");
         route.count(204, Duration::from_millis(1));
         route.count(0, Duration::from_millis(1));
-        let text = metrics.render(Vec::new()).unwrap();
+        let text = metrics.render(Scraped::default()).unwrap();
         assert!(text.contains("portcullis_requests_total{host=\"api\",route=\"root\",class=\"2xx\"} 1"), "{text}");
         assert!(text.contains("portcullis_requests_total{host=\"api\",route=\"root\",class=\"none\"} 1"), "{text}");
     }
@@ -289,7 +283,7 @@ mod tests {
     #[test]
     fn upstream_servers_are_scraped_as_they_are() {
         let sample = ServerSample { upstream: "api".into(), server: "http://h:1".into(), ejected: true, in_flight: 3 };
-        let text = Metrics::new().render(vec![sample]).unwrap();
+        let text = Metrics::new().render(Scraped { servers: vec![sample], ..Scraped::default() }).unwrap();
         assert!(text.contains("portcullis_upstream_ejected{upstream=\"api\",server=\"http://h:1\"} 1"), "{text}");
         assert_eq!(text.matches("# EOF").count(), 1);
     }

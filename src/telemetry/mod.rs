@@ -3,9 +3,11 @@
 mod log;
 mod metrics;
 mod record;
+mod scraped;
 mod spec;
 
 pub use self::log::{LogGuard, init};
-pub use self::metrics::{Metrics, RouteMetrics, ServerSample};
+pub use self::metrics::{Metrics, RouteMetrics};
 pub use self::record::{AccessLog, ConnectionRecord, Reload, RequestRecord, Telemetry, Who};
+pub use self::scraped::{AnchorSample, CrlSample, Scraped, ServerSample};
 pub use self::spec::{LogFormat, LogSpec};

@@ -1,7 +1,7 @@
 //! Every connection and every request ends in exactly one record: its log line and its counters.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Uri};
@@ -68,10 +68,11 @@ impl Telemetry {
     /// A reload ended: with a new configuration, with none because nothing changed, or refused.
     pub fn reload(&self, outcome: &Reload<'_>) {
         match outcome {
-            Reload::Loaded { generation, trigger } => {
+            Reload::Loaded { generation, trigger, changes } => {
                 self.metrics.reload("ok");
                 self.metrics.running(*generation, self.clock.unix());
-                tracing::info!(target: "portcullis::reload", generation, trigger, "configuration loaded");
+                let changes = changes.join("; ");
+                tracing::info!(target: "portcullis::reload", generation, trigger, changes, "configuration loaded");
             }
             Reload::Unchanged { trigger } => {
                 self.metrics.reload("unchanged");
@@ -105,6 +106,8 @@ pub enum Reload<'a> {
     Loaded {
         /// Its number.
         generation: u64,
+        /// What is different from the one before, in words.
+        changes: &'a [String],
         /// What asked for it.
         trigger: &'static str,
     },
@@ -135,6 +138,8 @@ pub struct Who {
     pub tls: &'static str,
     /// `HTTP/1.1` or `HTTP/2`.
     pub protocol: &'static str,
+    /// Why the connection was ended from our side while requests were under way, if it was.
+    pub withdrawn: OnceLock<Reason>,
 }
 
 #[derive(Debug)]
@@ -247,6 +252,12 @@ impl RequestRecord {
         self.reject.get_or_insert(reject);
     }
 
+    /// Why a response does not reach its client to the end.
+    #[must_use]
+    pub fn unheard(&self) -> Reason {
+        self.who.withdrawn.get().copied().unwrap_or(Reason::ClientGone)
+    }
+
     /// Whether the request was HEAD, whose response has no body to end with.
     #[must_use]
     pub fn is_head(&self) -> bool {
@@ -273,8 +284,8 @@ impl Drop for RequestRecord {
             self.reject.get_or_insert_with(|| Reject::new(Reason::Abandoned, "a panic"));
         }
         if self.status == 0 && self.reject.is_none() {
-            // Nobody sent a response and nobody said why: the client hung up while we worked.
-            self.reject = Some(Reason::ClientGone.into());
+            // Nobody sent a response and nobody said why: we cut it, or the client hung up.
+            self.reject = Some(self.unheard().into());
         }
         if let Some(reject) = &self.reject {
             metrics.reject(reject.reason);

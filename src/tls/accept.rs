@@ -14,9 +14,10 @@ use super::presented::{Presented, capture};
 use super::quirks;
 use super::server::{ALPN_H2, HostConfig};
 use super::stream::TlsStream;
+use super::trust::Proof;
 use crate::identity::Identity;
 use crate::message::target::normalize_host;
-use crate::policy::{HostId, HostTable};
+use crate::policy::{HostId, HostTable, entry};
 use crate::reject::{Reason, Reject};
 
 /// A fatal `unrecognized_name` alert (RFC 6066 §3) as a plaintext record: rustls has no way to
@@ -57,6 +58,17 @@ pub struct Attempt {
     pub client_hello: Vec<u8>,
 }
 
+/// A client certificate that verified.
+#[derive(Debug)]
+pub struct Verified {
+    /// What it says.
+    pub identity: Arc<Identity>,
+    /// What its chain proved.
+    pub proof: Arc<Proof>,
+    /// The chain as presented, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
 /// A completed handshake.
 #[derive(Debug)]
 pub struct Handshaken<IO> {
@@ -67,7 +79,7 @@ pub struct Handshaken<IO> {
     /// HTTP/1.1 or HTTP/2.
     pub protocol: Protocol,
     /// The verified identity and its chain as presented, leaf first; `None` if the client sent none and the host let it.
-    pub identity: Option<(Arc<Identity>, Vec<CertificateDer<'static>>)>,
+    pub identity: Option<Verified>,
     /// `TLSv1_3` or `TLSv1_2`, and the cipher suite.
     pub version: &'static str,
     /// Name of the cipher suite.
@@ -103,10 +115,10 @@ where
             return Err(Refused { reject, io: recorded.map(|recorded| recorded.into_parts().0) });
         }
     };
-    let name = start.client_hello().server_name().map(Box::from);
+    let name: Option<Box<str>> = start.client_hello().server_name().map(Box::from);
     let (mut io, client_hello) = start.io.into_parts();
     attempt.client_hello = client_hello;
-    let host = match door(doors, name, attempt) {
+    let host = match door(doors, name.as_deref(), attempt) {
         Ok(host) => host,
         Err(reject) => {
             // Best effort: the refusal stands whether or not the client hears of it.
@@ -134,16 +146,11 @@ fn too_large(most: usize) -> Reject {
     Reject::new(Reason::ClientHelloTooLarge, format!("more than {most} bytes"))
 }
 
-/// The host that this server name leads to, or a refusal; never a host that is weaker than asked for.
-fn door(doors: &Doors<'_>, name: Option<Box<str>>, attempt: &mut Attempt) -> Result<HostId, Reject> {
+/// The host that this server name leads to, or a refusal; the decision is policy's.
+fn door(doors: &Doors<'_>, name: Option<&str>, attempt: &mut Attempt) -> Result<HostId, Reject> {
+    attempt.server_name = name.and_then(|name| normalize_host(name).ok()).map(Box::from);
     // rustls takes an IP address for no server name at all (RFC 6066 §3 permits none).
-    let Some(name) = name else {
-        return doors.default_host.ok_or_else(|| Reason::ServerNameMissing.into());
-    };
-    let name = normalize_host(&name).map_err(|_| Reject::new(Reason::ServerNameUnknown, "not a host name"))?;
-    let host = doors.hosts.find(&name);
-    let name = attempt.server_name.insert(name.as_ref().into());
-    host.ok_or_else(|| Reject::new(Reason::ServerNameUnknown, format!("no host named {name}")))
+    entry(doors.hosts, doors.default_host, name)
 }
 
 fn finish<IO>(stream: TlsStream<IO>, host: HostId, attempt: &mut Attempt) -> Result<Handshaken<IO>, Reject> {
@@ -152,9 +159,9 @@ fn finish<IO>(stream: TlsStream<IO>, host: HostId, attempt: &mut Attempt) -> Res
     let version = session.protocol_version().and_then(|v| v.as_str()).unwrap_or("unknown");
     let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
     let chain = session.peer_certificates().map(|chain| chain.iter().map(|der| der.clone().into_owned()).collect());
-    let presented = attempt.presented.as_ref().and_then(|p| p.identity.clone());
+    let presented = attempt.presented.as_ref().and_then(|p| p.identity.clone().zip(p.proof.clone()));
     let identity = match (presented, chain) {
-        (Some(identity), Some(chain)) => Some((identity, chain)),
+        (Some((identity, proof)), Some(chain)) => Some(Verified { identity, proof, chain }),
         (None, None) => None,
         // A certificate that was not seen by the verifier, or the other way round: never an identity.
         (_, _) => {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -11,7 +11,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use crate::identity;
+use super::spec::AnchorSpec;
+use crate::identity::{self, AuthorityFacts, Digest};
 
 /// Longest file of certificates or keys that is read. A bundle of every public CA has 220 KiB.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -29,7 +30,7 @@ pub struct MaterialError {
 }
 
 impl MaterialError {
-    fn new(path: &Path, what: impl Into<String>, hint: &'static str) -> Self {
+    pub(super) fn new(path: &Path, what: impl Into<String>, hint: &'static str) -> Self {
         Self { path: path.into(), what: what.into().into(), hint }
     }
 }
@@ -39,23 +40,51 @@ impl MaterialError {
 pub struct Anchors {
     /// What chains are verified against.
     pub roots: Arc<RootCertStore>,
-    /// The anchors as they stand in the files, for fingerprints and expiry.
+    /// The anchors as they stand in the files.
     pub certificates: Vec<CertificateDer<'static>>,
+    /// What is told about them, in the same order.
+    pub told: Vec<Anchor>,
+}
+
+/// What is told about an anchor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// SHA-256 over its subject and key: what chains are known by.
+    pub id: Digest,
+    /// RFC 4514.
+    pub subject: Box<str>,
+    /// Its notAfter, Unix seconds.
+    pub not_after: i64,
+    /// Until when (inclusive) chains to it are welcome: notAfter, or earlier if the file says so.
+    pub ends: i64,
+}
+
+/// What [`Anchor::id`] is for this subject (the contents of its Name) and key.
+pub(super) fn anchor_id(subject: &[u8], key: &[u8]) -> Digest {
+    // Two parts of unknown length: each hashed by itself, so that they cannot run into each other.
+    let parts = [Digest::of(subject).0, Digest::of(key).0].concat();
+    Digest::of(&parts)
 }
 
 /// Reads the PEM anchors of a trust store.
 ///
 /// # Errors
 /// A file that is missing, unreadable, empty, garbage, or holds a certificate that is not a usable
-/// anchor or is out of its validity at `unix` seconds: a trust store is complete or not there.
-pub fn anchors(paths: &[PathBuf], unix: i64) -> Result<Anchors, Vec<MaterialError>> {
-    let (mut roots, mut all, mut errors) = (RootCertStore::empty(), Vec::new(), Vec::new());
-    for path in paths {
+/// anchor, is out of its validity at `unix` seconds, or stands twice with two ends: a trust store is
+/// complete or not there. One whose end in `specs` is past is no error; nobody gets in by it.
+pub fn anchors(specs: &[AnchorSpec], unix: i64) -> Result<Anchors, Vec<MaterialError>> {
+    let (mut roots, mut all, mut told, mut errors) = (RootCertStore::empty(), Vec::new(), Vec::new(), Vec::new());
+    for spec in specs {
+        let path = &spec.file;
         match certificates(path) {
             Ok(found) => {
                 for der in found {
-                    match anchor(path, &der, unix).and_then(|()| add(&mut roots, path, &der)) {
-                        Ok(()) => all.push(der),
+                    let anchor = anchor(spec, &der, unix).and_then(|facts| add(&mut roots, spec, &der, facts));
+                    match anchor.and_then(|anchor| one_end(path, &der, anchor, &all, &told)) {
+                        Ok(anchor) => {
+                            all.push(der);
+                            told.push(anchor);
+                        }
                         Err(error) => errors.push(error),
                     }
                 }
@@ -63,16 +92,46 @@ pub fn anchors(paths: &[PathBuf], unix: i64) -> Result<Anchors, Vec<MaterialErro
             Err(error) => errors.push(error),
         }
     }
-    if errors.is_empty() { Ok(Anchors { roots: Arc::new(roots), certificates: all }) } else { Err(errors) }
+    if errors.is_empty() { Ok(Anchors { roots: Arc::new(roots), certificates: all, told }) } else { Err(errors) }
 }
 
-fn add(roots: &mut RootCertStore, path: &Path, der: &CertificateDer<'static>) -> Result<(), MaterialError> {
-    roots.add(der.clone()).map_err(|error| {
-        MaterialError::new(path, format!("not usable as an anchor: {error}"), "give the CA's own certificate")
+fn add(
+    roots: &mut RootCertStore,
+    spec: &AnchorSpec,
+    der: &CertificateDer<'static>,
+    facts: AuthorityFacts,
+) -> Result<Anchor, MaterialError> {
+    let unusable = |error: String| {
+        let what = format!("not usable as an anchor: {error}");
+        MaterialError::new(&spec.file, what, "give the CA's own certificate")
+    };
+    roots.add(der.clone()).map_err(|error| unusable(error.to_string()))?;
+    let root = roots.roots.last().ok_or_else(|| unusable("it was not taken".to_owned()))?;
+    Ok(Anchor {
+        id: anchor_id(&root.subject, &root.subject_public_key_info),
+        subject: facts.subject,
+        not_after: facts.not_after,
+        ends: spec.not_after.map_or(facts.not_after, |end| end.min(facts.not_after)),
     })
 }
 
-fn anchor(path: &Path, der: &CertificateDer<'static>, unix: i64) -> Result<(), MaterialError> {
+/// One certificate with two ends would be trusted until the later one, which nobody reads out of the file.
+fn one_end(
+    path: &Path,
+    der: &CertificateDer<'static>,
+    anchor: Anchor,
+    all: &[CertificateDer<'static>],
+    told: &[Anchor],
+) -> Result<Anchor, MaterialError> {
+    if all.iter().zip(told).any(|(known, told)| known == der && told.ends != anchor.ends) {
+        let what = format!("{} stands twice, and ends at different times", anchor.subject);
+        return Err(MaterialError::new(path, what, "name it once, with the `not_after` that counts"));
+    }
+    Ok(anchor)
+}
+
+fn anchor(spec: &AnchorSpec, der: &CertificateDer<'static>, unix: i64) -> Result<AuthorityFacts, MaterialError> {
+    let path = &spec.file;
     let facts = identity::authority(der).map_err(|reject| {
         MaterialError::new(path, format!("{}", reject.detail), "give a PEM file of CA certificates")
     })?;
@@ -92,7 +151,7 @@ fn anchor(path: &Path, der: &CertificateDer<'static>, unix: i64) -> Result<(), M
         let what = format!("{} is not valid before {}", facts.subject, identity::date(facts.not_before));
         return Err(MaterialError::new(path, what, "check this machine's clock, or wait"));
     }
-    Ok(())
+    Ok(facts)
 }
 
 /// Reads a PEM chain and its key.
@@ -159,6 +218,10 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, MaterialError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, MaterialError> {
+    read_at_most(path, MAX_FILE_BYTES)
+}
+
+pub(super) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, MaterialError> {
     let fail = |error: io::Error| {
         MaterialError::new(
             path,
@@ -167,9 +230,9 @@ fn read(path: &Path) -> Result<Vec<u8>, MaterialError> {
         )
     };
     let mut bytes = Vec::new();
-    File::open(path).map_err(fail)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
-        return Err(MaterialError::new(path, format!("larger than {MAX_FILE_BYTES} bytes"), "is this the right file?"));
+    File::open(path).map_err(fail)?.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
+        return Err(MaterialError::new(path, format!("larger than {most} bytes"), "is this the right file?"));
     }
     Ok(bytes)
 }

@@ -1,6 +1,8 @@
 //! TLS with the client: material from disk, a configuration per host, the verifier, the handshake.
 
 mod accept;
+mod chains;
+mod crl;
 mod hello;
 mod linger;
 mod material;
@@ -9,12 +11,20 @@ mod quirks;
 mod server;
 mod spec;
 mod stream;
+mod trust;
 mod verifier;
 
-pub use self::accept::{Attempt, Doors, Handshaken, Protocol, Refused, handshake};
+pub use self::accept::{Attempt, Doors, Handshaken, Protocol, Refused, Verified, handshake};
+pub use self::chains::Chains;
+pub use self::crl::{LoadedCrls, revocation_lists};
 pub use self::linger::linger;
-pub use self::material::{Anchors, MaterialError, anchors};
+pub use self::material::{Anchor, Anchors, MaterialError, anchors};
 pub use self::presented::Presented;
 pub use self::server::{HostConfig, HostTls, host, provider};
-pub use self::spec::TrustSpec;
+pub use self::spec::{AnchorSpec, CrlDepth, CrlExpired, CrlMissing, TrustSpec};
 pub use self::stream::TlsStream;
+pub use self::trust::{Proof, TrustStore};
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "`tokio::test` builds the test's own runtime")]
+mod tests;

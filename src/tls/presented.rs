@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::trust::Proof;
 use crate::identity::Identity;
 use crate::reject::Reject;
 
@@ -15,6 +16,8 @@ use crate::reject::Reject;
 pub struct Presented {
     /// What the certificate says, if it parses. Proven only if `reject` is empty and the handshake ended well.
     pub identity: Option<Arc<Identity>>,
+    /// What its chain proved; `None` if it did not hold or is not welcome.
+    pub proof: Option<Arc<Proof>>,
     /// Why it was refused.
     pub reject: Option<Reject>,
 }
@@ -45,11 +48,11 @@ mod tests {
 
     #[test]
     fn a_capture_sees_only_what_was_noted_inside_it() {
-        note(Presented { identity: None, reject: Some(Reason::CertExpired.into()) });
+        note(Presented { reject: Some(Reason::CertExpired.into()), ..Presented::default() });
         let mut seen = None;
         capture(&mut seen, || ());
         assert!(seen.is_none(), "a note from outside leaked in");
-        capture(&mut seen, || note(Presented { identity: None, reject: Some(Reason::CertMissing.into()) }));
+        capture(&mut seen, || note(Presented { reject: Some(Reason::CertMissing.into()), ..Presented::default() }));
         assert_eq!(seen.expect("noted").reject.expect("refused").reason, Reason::CertMissing);
     }
 

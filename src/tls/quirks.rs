@@ -1,18 +1,47 @@
 //! What the TLS library says, in the words of the reject table.
 
 use std::io;
+use std::sync::Arc;
 
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible, PeerMisbehaved};
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible, PeerMisbehaved};
 
 use crate::identity::{self, Identity};
 use crate::reject::{Reason, Reject};
 
-/// Why the chain of `identity` was refused, at `unix` seconds.
-pub(super) fn certificate(error: &Error, identity: &Identity, unix: i64) -> Reject {
-    let Error::InvalidCertificate(error) = error else {
-        return Reject::new(Reason::CertConstraint, error.to_string());
-    };
-    let reason = reason_of(error);
+/// webpki's verdict as a reason, and as the error that makes rustls send that reason's alert.
+#[expect(deprecated, reason = "webpki may still say what it deprecates")]
+pub(super) fn chain(error: &webpki::Error) -> (Reason, CertificateError) {
+    use webpki::Error as E;
+    match error {
+        E::BadDer | E::BadDerTime | E::TrailingData(_) | E::InvalidCertValidity => {
+            (Reason::CertMalformed, CertificateError::BadEncoding)
+        }
+        E::CertNotValidYet { .. } => (Reason::CertNotYetValid, CertificateError::NotValidYet),
+        E::CertExpired { .. } => (Reason::CertExpired, CertificateError::Expired),
+        E::UnknownIssuer => (Reason::CertUnknownIssuer, CertificateError::UnknownIssuer),
+        E::InvalidSignatureForPublicKey => (Reason::CertBadSignature, CertificateError::BadSignature),
+        E::UnsupportedSignatureAlgorithm
+        | E::UnsupportedSignatureAlgorithmForPublicKey
+        | E::UnsupportedSignatureAlgorithmContext(_)
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            (Reason::CertKeyUnsupported, CertificateError::UnsupportedSignatureAlgorithm)
+        }
+        E::RequiredEkuNotFound | E::RequiredEkuNotFoundContext(_) => {
+            (Reason::CertWrongPurpose, CertificateError::InvalidPurpose)
+        }
+        // Path length, name constraints, a leaf that signs, a critical extension that nobody knows,
+        // and whatever is new.
+        _ => {
+            let code = OtherError(Arc::new(error.clone()));
+            (Reason::CertConstraint, CertificateError::Other(code))
+        }
+    }
+}
+
+/// The refusal with what an operator wants to know.
+pub(super) fn explained(reason: Reason, error: &webpki::Error, identity: &Identity, now: UnixTime) -> Reject {
+    let unix = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let detail = match reason {
         Reason::CertExpired if unix > identity.not_after => {
             format!("expired on {}", identity::date(identity.not_after))
@@ -93,4 +122,58 @@ pub(super) fn hello(error: &io::Error) -> Reject {
 /// 64 KiB and which says so with no error of its own. What the system says is never of this kind.
 fn transport(error: &io::Error, too_large: Reason) -> Reason {
     if error.kind() == io::ErrorKind::InvalidData { too_large } else { Reason::HandshakeAborted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn library(error: Error) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+
+    #[test]
+    fn a_handshake_that_failed_has_the_reason_that_helps() {
+        for (error, reason) in [
+            (Error::NoCertificatesPresented, Reason::CertMissing),
+            (Error::NoApplicationProtocol, Reason::AlpnUnsupported),
+            (Error::AlertReceived(AlertDescription::CloseNotify), Reason::HandshakeAborted),
+            (Error::AlertReceived(AlertDescription::UserCanceled), Reason::HandshakeAborted),
+            (Error::AlertReceived(AlertDescription::UnknownCA), Reason::HandshakeAlert),
+            (Error::InvalidCertificate(CertificateError::BadSignature), Reason::CertProofInvalid),
+            (Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge), Reason::HandshakeTooLarge),
+            (Error::InvalidMessage(InvalidMessage::InvalidCcs), Reason::HandshakeInvalid),
+            (Error::DecryptError, Reason::HandshakeInvalid),
+            (Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon), Reason::HandshakeIncompatible),
+        ] {
+            let text = error.to_string();
+            assert_eq!(handshake(&library(error)).reason, reason, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_network_does_is_an_abort_and_what_the_library_cannot_hold_is_too_large() {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, InvalidData, TimedOut, UnexpectedEof};
+        for kind in [BrokenPipe, ConnectionReset, TimedOut, UnexpectedEof] {
+            assert_eq!(handshake(&kind.into()).reason, Reason::HandshakeAborted);
+            assert_eq!(hello(&kind.into()).reason, Reason::HandshakeAborted);
+        }
+        let full = io::Error::new(InvalidData, "message buffer full");
+        assert_eq!(handshake(&full).reason, Reason::HandshakeTooLarge);
+        assert_eq!(hello(&full).reason, Reason::ClientHelloTooLarge);
+    }
+
+    #[test]
+    fn first_bytes_have_the_reason_that_helps() {
+        for (error, reason) in [
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), Reason::ClientHelloInvalid),
+            (Error::AlertReceived(AlertDescription::HandshakeFailure), Reason::HandshakeAlert),
+            (Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered), Reason::HandshakeIncompatible),
+        ] {
+            let text = error.to_string();
+            assert_eq!(hello(&library(error)).reason, reason, "{text}");
+        }
+        let old = Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired);
+        assert!(hello(&library(old)).detail.contains("older than TLS 1.2"));
+    }
 }

@@ -11,8 +11,9 @@ use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SignatureScheme};
 
-use super::material::{Anchors, MaterialError, certified_key};
-use super::spec::TrustSpec;
+use super::chains::Chains;
+use super::material::{MaterialError, certified_key};
+use super::trust::TrustStore;
 use super::verifier::ClientVerifier;
 use crate::clock::Clock;
 use crate::policy::spec::{CertificateSpec, ClientCertificateMode};
@@ -35,8 +36,8 @@ pub struct HostTls<'a> {
     pub certificates: &'a [CertificateSpec],
     /// Its mode.
     pub mode: ClientCertificateMode,
-    /// Its trust store; present unless the mode is `None`.
-    pub trust: Option<(&'a TrustSpec, &'a Anchors)>,
+    /// Its trust store, and the chains that it has verified; present unless the mode is `None`.
+    pub trust: Option<(&'a Arc<TrustStore>, &'a Arc<Chains>)>,
 }
 
 /// A host's configuration, and when its certificates end.
@@ -92,8 +93,9 @@ fn config(
         .map_err(|error| error.to_string())?;
     let builder = match (host.mode, host.trust) {
         (ClientCertificateMode::None, None) => builder.with_no_client_auth(),
-        (mode @ (ClientCertificateMode::Optional | ClientCertificateMode::Require), Some((spec, anchors))) => {
-            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(provider, spec, anchors, mode)?))
+        (mode @ (ClientCertificateMode::Optional | ClientCertificateMode::Require), Some((store, chains))) => {
+            let algorithms = provider.signature_verification_algorithms;
+            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(algorithms, store, chains, mode)))
         }
         // Half a trust configuration must never become "no client authentication".
         (_, _) => return Err("client_certificate and trust do not fit together".to_owned()),

@@ -1,31 +1,30 @@
-//! Who may finish a handshake: the bounds first (they cost nothing), then the parse, then the chain.
+//! Who may finish a handshake: the bounds first (they cost nothing), then the parse, then the
+//! chain (or the memory of it), then what changes from day to day.
 
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
 
-use super::material::Anchors;
+use super::chains::{Chains, Known};
 use super::presented::{self, Presented};
 use super::quirks;
-use super::spec::TrustSpec;
-use crate::identity::{self, Bounds, Identity, PublicKey};
+use super::trust::{Refused, TrustStore};
+use crate::identity::Identity;
 use crate::policy::spec::ClientCertificateMode;
 use crate::reject::{Reason, Reject};
 
 /// A host's verifier of client certificates.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
-    chain: Arc<dyn ClientCertVerifier>,
+    store: Arc<TrustStore>,
+    chains: Arc<Chains>,
+    algorithms: WebPkiSupportedAlgorithms,
+    hints: Vec<DistinguishedName>,
     required: Required,
-    bounds: Bounds,
-    min_rsa_bits: u32,
-    max_chain_length: usize,
-    max_chain_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,63 +34,20 @@ enum Required {
 }
 
 impl ClientVerifier {
-    /// A verifier for chains to `anchors` that look as `spec` wants.
-    ///
-    /// # Errors
-    /// When there is no anchor.
+    /// A verifier that lets in whom `store` trusts; `chains` remembers what it has verified.
     pub(super) fn new(
-        provider: &Arc<CryptoProvider>,
-        spec: &TrustSpec,
-        anchors: &Anchors,
+        algorithms: WebPkiSupportedAlgorithms,
+        store: &Arc<TrustStore>,
+        chains: &Arc<Chains>,
         mode: ClientCertificateMode,
-    ) -> Result<Self, String> {
-        let chain = WebPkiClientVerifier::builder_with_provider(Arc::clone(&anchors.roots), Arc::clone(provider))
-            .build()
-            .map_err(|error| format!("trust store {}: {error}", spec.name))?;
-        Ok(Self {
-            chain,
+    ) -> Self {
+        Self {
+            store: Arc::clone(store),
+            chains: Arc::clone(chains),
+            algorithms,
+            hints: store.anchors().roots.subjects(),
             // Only `Optional` lets a client without a certificate finish; anything new fails closed.
             required: if mode == ClientCertificateMode::Optional { Required::No } else { Required::Yes },
-            // The size of keys is judged when the record knows whose they are.
-            bounds: Bounds { max_names: spec.max_names, min_rsa_bits: 0 },
-            min_rsa_bits: spec.min_rsa_bits,
-            max_chain_length: spec.max_chain_length,
-            max_chain_bytes: spec.max_chain_bytes,
-        })
-    }
-
-    /// The bounds that need no cryptography; a stranger's chain is no larger than this afterwards.
-    fn check_size(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), Reject> {
-        let length = others.len().saturating_add(1);
-        if length > self.max_chain_length {
-            let detail = format!("{length} certificates, at most {}", self.max_chain_length);
-            return Err(Reject::new(Reason::CertChainTooLong, detail));
-        }
-        let bytes = others.iter().fold(leaf.len(), |sum, der| sum.saturating_add(der.len()));
-        if bytes > self.max_chain_bytes {
-            let detail = format!("{bytes} bytes, at most {}", self.max_chain_bytes);
-            return Err(Reject::new(Reason::CertChainTooLarge, detail));
-        }
-        Ok(())
-    }
-
-    /// webpki accepts RSA from 2048 bits; the operator may want more, of intermediates too.
-    fn check_keys(&self, leaf: &Identity, others: &[CertificateDer<'_>]) -> Result<(), Reject> {
-        self.check_key(leaf.key, "certificate")?;
-        for der in others {
-            let facts = identity::authority(der)?;
-            self.check_key(facts.key, &format!("intermediate {}", facts.subject))?;
-        }
-        Ok(())
-    }
-
-    fn check_key(&self, key: PublicKey, whose: &str) -> Result<(), Reject> {
-        match key {
-            PublicKey::Rsa(bits) if bits < self.min_rsa_bits => {
-                let detail = format!("{whose}: RSA {bits}, at least {}", self.min_rsa_bits);
-                Err(Reject::new(Reason::CertKeySize, detail))
-            }
-            _ => Ok(()),
         }
     }
 
@@ -100,22 +56,45 @@ impl ClientVerifier {
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: UnixTime,
-        seen: &mut Option<Arc<Identity>>,
-    ) -> Result<ClientCertVerified, Refusal> {
-        if let Err(reject) = self.check_size(leaf, others) {
+        seen: &mut Presented,
+    ) -> Result<(), Refusal> {
+        if let Err(reject) = self.store.check_presented(leaf, others) {
             // Whose chain it is helps the operator; the leaf's own size is the most that reading it can cost.
-            if leaf.len() <= self.max_chain_bytes {
-                *seen = identity::parse(leaf, &self.bounds).ok().map(Arc::new);
+            if leaf.len() <= self.store.spec().max_chain_bytes {
+                seen.identity = self.store.identify(leaf).ok().map(Arc::new);
             }
             return Err(reject.into());
         }
-        let identity = seen.insert(Arc::new(identity::parse(leaf, &self.bounds)?));
-        self.check_keys(identity, others)?;
         let unix = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        self.chain.verify_client_cert(leaf, others, now).map_err(|error| {
-            let reject = quirks::certificate(&error, identity, unix);
-            Refusal { reject, error: Box::new(error) }
-        })
+        let name = Chains::name(leaf, others);
+        let known = match self.chains.find(&name) {
+            Some(known) => known,
+            None => self.first_sight(leaf, others, now, &mut seen.identity)?,
+        };
+        seen.identity = Some(Arc::clone(&known.identity));
+        self.store.judge(&known.identity, &known.proof, unix)?;
+        seen.proof = Some(Arc::clone(&known.proof));
+        self.chains.keep(name, known);
+        Ok(())
+    }
+
+    fn first_sight(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+        seen: &mut Option<Arc<Identity>>,
+    ) -> Result<Known, Refusal> {
+        let identity = Arc::clone(seen.insert(Arc::new(self.store.identify(leaf)?)));
+        match self.store.verify(&identity, leaf, others, now) {
+            Ok(proof) => Ok(Known { identity, proof: Arc::new(proof) }),
+            Err(Refused::Ours(reject)) => Err(reject.into()),
+            Err(Refused::Chain(error)) => {
+                let (reason, certificate) = quirks::chain(&error);
+                let reject = quirks::explained(reason, &error, &identity, now);
+                Err(Refusal { reject, error: Box::new(Error::InvalidCertificate(certificate)) })
+            }
+        }
     }
 }
 
@@ -128,8 +107,12 @@ struct Refusal {
 impl From<Reject> for Refusal {
     fn from(reject: Reject) -> Self {
         let error = match reject.reason {
-            // The one refusal of ours for which TLS has a better alert than certificate_unknown.
             Reason::CertMalformed => CertificateError::BadEncoding,
+            Reason::CertExpired => CertificateError::Expired,
+            Reason::CertNotYetValid => CertificateError::NotValidYet,
+            Reason::CertRevoked => CertificateError::Revoked,
+            Reason::CrlExpired | Reason::CrlMissing => CertificateError::UnknownRevocationStatus,
+            Reason::CertDenied => CertificateError::ApplicationVerificationFailure,
             _ => CertificateError::Other(OtherError(Arc::new(Code(reject.reason)))),
         };
         Self { reject, error: Box::new(Error::InvalidCertificate(error)) }
@@ -150,7 +133,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chain.root_hint_subjects()
+        &self.hints
     }
 
     fn verify_client_cert(
@@ -159,14 +142,14 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let mut identity = None;
-        match self.verify(end_entity, intermediates, now, &mut identity) {
-            Ok(verified) => {
-                presented::note(Presented { identity, reject: None });
-                Ok(verified)
+        let mut seen = Presented::default();
+        match self.verify(end_entity, intermediates, now, &mut seen) {
+            Ok(()) => {
+                presented::note(seen);
+                Ok(ClientCertVerified::assertion())
             }
             Err(Refusal { reject, error }) => {
-                presented::note(Presented { identity, reject: Some(reject) });
+                presented::note(Presented { reject: Some(reject), ..seen });
                 Err(*error)
             }
         }
@@ -178,7 +161,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -187,10 +170,10 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }

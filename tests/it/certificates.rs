@@ -10,10 +10,10 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 
-use crate::harness::{Backend, Client, Forge, Gate, Recorder, World, openssl, unix};
+use crate::harness::{Client, Forge, Gate, Recorder, World, openssl, unix};
 
 /// The same client in both versions of TLS.
-fn versions(make: impl Fn() -> Client) -> [Client; 2] {
+pub(crate) fn versions(make: impl Fn() -> Client) -> [Client; 2] {
     [make(), make().tls12()]
 }
 
@@ -26,7 +26,7 @@ async fn strict(world: &World, settings: &str) -> (Gate, Recorder) {
 }
 
 /// Asserts that both versions of the client are refused for `reason`; returns the last line.
-async fn refused(world: &World, settings: &str, make: impl Fn() -> Client, reason: Reason) -> Value {
+pub(crate) async fn refused(world: &World, settings: &str, make: impl Fn() -> Client, reason: Reason) -> Value {
     let (gate, backend) = strict(world, settings).await;
     let mut line = Value::Null;
     for client in versions(make) {
@@ -37,7 +37,7 @@ async fn refused(world: &World, settings: &str, make: impl Fn() -> Client, reaso
 }
 
 /// Asserts that both versions of the client are let in.
-async fn accepted(world: &World, settings: &str, make: impl Fn() -> Client) {
+pub(crate) async fn accepted(world: &World, settings: &str, make: impl Fn() -> Client) {
     let (gate, _backend) = strict(world, settings).await;
     for client in versions(make) {
         gate.serves(&client).await;
@@ -45,7 +45,7 @@ async fn accepted(world: &World, settings: &str, make: impl Fn() -> Client) {
 }
 
 /// Asserts that the line says whose certificate it was.
-fn names(line: &Value, leaf: &CertificateDer<'_>) {
+pub(crate) fn names(line: &Value, leaf: &CertificateDer<'_>) {
     let said = identity::parse(leaf, &Bounds::default()).unwrap();
     assert_eq!(line["subject"], *said.subject.text, "{line}");
     assert_eq!(line["issuer"], *said.issuer.text, "{line}");
@@ -455,50 +455,6 @@ async fn a_proof_with_another_key_is_refused_where_certificates_are_optional_too
         gate.refuses(&client, Reason::CertProofInvalid).await;
     }
     assert!(backend.seen().is_empty());
-}
-
-#[tokio::test]
-async fn intermediates_come_from_the_client() {
-    let world = World::new();
-    let issued = world.pki.ca.intermediate("A").unwrap().intermediate("B").unwrap();
-    let issued = issued.issue(&LeafSpec::client("client", Validity::LONG)).unwrap();
-    accepted(&world, "", || Client::with(&world, &issued)).await;
-    // The root is of no use, and harmless.
-    accepted(&world, "", || Client::with(&world, &issued).chain(issued.full_chain_der())).await;
-    // Nor does their order matter (RFC 8446 §4.4.2).
-    let mut reversed = issued.chain_der();
-    reversed[1..].reverse();
-    accepted(&world, "", || Client::with(&world, &issued).chain(reversed.clone())).await;
-    // Without them there is no path.
-    let alone = || Client::with(&world, &issued).chain(vec![issued.cert_der()]);
-    let line = refused(&world, "", alone, Reason::CertUnknownIssuer).await;
-    names(&line, &issued.cert_der());
-}
-
-#[tokio::test]
-async fn every_type_of_key_proves_a_client() {
-    use KeyKind::{EcdsaP256, EcdsaP384, Ed25519, Rsa2048, Rsa3072};
-    let world = World::new();
-    for kind in [EcdsaP256, EcdsaP384, Ed25519, Rsa2048, Rsa3072] {
-        let issued = world.client(|spec| spec.key = kind);
-        accepted(&world, "", || Client::with(&world, &issued)).await;
-    }
-}
-
-#[tokio::test]
-async fn a_ca_may_have_any_type_of_key() {
-    use KeyKind::{EcdsaP384, Ed25519, Rsa2048, Rsa3072};
-    for kind in [EcdsaP384, Ed25519, Rsa2048, Rsa3072] {
-        let world = World::new();
-        let ca = Authority::new("Other CA", kind).unwrap();
-        world.write("other-ca.pem", &ca.pem());
-        let issued = ca.intermediate("Below").unwrap().issue(&LeafSpec::client("client", Validity::LONG)).unwrap();
-        let backend = Backend::echo().await;
-        let gate = Gate::start(&world, &world.config(backend.address).replace("ca.pem", "other-ca.pem"));
-        for client in versions(|| Client::with(&world, &issued)) {
-            gate.serves(&client).await;
-        }
-    }
 }
 
 #[tokio::test]

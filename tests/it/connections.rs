@@ -277,13 +277,16 @@ async fn a_proxy_that_speaks_for_itself_is_its_own_client() {
     }
 }
 
+/// A header and a first flight to what is sent.
+type Way = fn(Vec<u8>, Vec<u8>) -> Vec<Vec<u8>>;
+
 #[tokio::test]
 async fn a_proxy_header_may_come_in_any_pieces() {
     let world = World::new();
     let (gate, _backend) = behind(&world, "\"127.0.0.1\"", "").await;
     for header in [version1("203.0.113.7", 5555), version2([203, 0, 113, 7], 5555)] {
         // Byte by byte; in one piece with the ClientHello; and cut behind the header's start.
-        let ways: [fn(Vec<u8>, Vec<u8>) -> Vec<Vec<u8>>; 3] = [
+        let ways: [Way; 3] = [
             |header, flight| header.into_iter().map(|byte| vec![byte]).chain([flight]).collect(),
             |header, flight| vec![[header, flight].concat()],
             |header, flight| {

@@ -5,13 +5,14 @@
     unreachable_pub,
     clippy::pedantic,
     clippy::type_complexity,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
     clippy::as_conversions,
-    reason = "a test binary exports nothing, and its names speak"
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::large_futures,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test binary exports nothing, its names speak, and a test that fails panics"
 )]
 
 mod admin;
@@ -20,6 +21,7 @@ mod certificates;
 mod cli;
 mod connections;
 mod demo;
+mod deny;
 mod drain;
 mod forwarding;
 mod handshake;
@@ -27,12 +29,18 @@ mod harness;
 mod headers;
 mod hosts;
 mod http2;
+mod keys;
 mod limits;
 mod logs;
+mod map;
 mod programs;
 mod reload;
+mod revocation;
+mod rotation;
 mod routing;
 mod runtime;
 mod smoke;
 mod smuggling;
+mod status;
+mod storm;
 mod upstreams;

@@ -168,14 +168,14 @@ async fn a_removed_authority_lets_in_nobody_new_and_sends_old_connections_away()
     world.write("ca.pem", &world.pki.ca.pem());
     loaded(&gate, 2);
     for mut session in sessions {
-        let answer = session.get("/").await.unwrap();
-        assert_eq!((answer.status, answer.code()), (421, "misdirected".to_owned()));
+        // Cut already, or told so by a request that was faster.
+        assert!(!session.get("/").await.is_ok_and(|answer| answer.status == 200));
     }
     let refused = Session::open(Client::with(&world, &foreign), gate.address(), Speak::Http1).await;
     if let Ok(mut session) = refused {
         session.get("/").await.expect_err("an alert");
     }
-    assert!(gate.line(|line| line.contains("connection refused")).contains("cert_unknown_issuer"));
+    assert!(gate.line(|line| line.contains("cert_unknown_issuer")).contains("connection refused"));
     assert_eq!(status(&world, gate.address(), "/").await, 200);
 }
 
@@ -264,14 +264,14 @@ async fn an_open_connection_gets_the_new_rules_with_its_next_request() {
 }
 
 #[tokio::test]
-async fn a_connection_whose_hosts_admission_changed_is_sent_away_whatever_it_speaks() {
+async fn a_change_ends_only_the_connections_that_it_takes_the_ground_from() {
     let (world, backend) = (World::new(), Backend::echo().await);
     let config = world.config(backend.address);
-    for changed in [
-        config.replace("\"ca.pem\"", "\"ca.pem\", \"foreign-ca.pem\""),
-        config.replace("[trust.test]", "[trust.test]\nmin_rsa_bits = 3072"),
-        config.replace("trust = \"test\"", "trust = \"test\"\nclient_certificate = \"optional\""),
-        config.replace("names = [\"api.test\"]", "names = [\"other.test\"]"),
+    for (changed, stays) in [
+        (config.replace("\"ca.pem\"", "\"ca.pem\", \"foreign-ca.pem\""), true),
+        (config.replace("[trust.test]", "[trust.test]\nmin_rsa_bits = 3072"), true),
+        (config.replace("trust = \"test\"", "trust = \"test\"\nclient_certificate = \"optional\""), true),
+        (config.replace("names = [\"api.test\"]", "names = [\"other.test\"]"), false),
     ] {
         let gate = Gate::start(&world, &config);
         for speak in Speak::BOTH {
@@ -279,11 +279,8 @@ async fn a_connection_whose_hosts_admission_changed_is_sent_away_whatever_it_spe
             let mut session = Session::open(Client::good(&world), gate.address, speak).await.unwrap();
             assert_eq!(session.get("/").await.unwrap().status, 200);
             gate.reload(&changed).unwrap();
-            let answer = session.get("/").await.unwrap();
-            assert_eq!((answer.status, answer.code()), (421, "misdirected".to_owned()), "{speak:?} {changed}");
-            if speak == Speak::Http1 {
-                session.closed().await;
-            }
+            let answer = session.get("/").await;
+            assert_eq!(answer.is_ok_and(|answer| answer.status == 200), stays, "{speak:?} {changed}");
         }
     }
 }

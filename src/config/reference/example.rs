@@ -33,7 +33,7 @@ fn section(out: &mut String, table: &Table) {
 
 fn value(out: &mut String, key: &Key) {
     comment(out, key.doc, "# ");
-    if key.name == "deny" {
+    if key.name == "deny" && matches!(key.kind, Kind::Tables(_)) {
         comment(out, "A matcher has one or more of:", "# ");
         MATCHER.keys.iter().for_each(|key| line(out, format_args!("#   {} = {}", key.name, key.example())));
     }

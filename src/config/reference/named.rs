@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
+use super::MATCHER;
 use super::{CERTIFICATE, Form, Key, Kind, Presence, Table, Zero};
-use Presence::{Conditional, Default, Optional, Required};
+use Presence::{Conditional, Default, DefaultBut, Optional, Required};
 
 pub(crate) static TRUST: Table = Table {
     name: "trust",
     form: Form::Named("mobile"),
     doc: "Certificate authorities, and what the chains of their clients must look like. The system's roots are never used.",
     keys: &[
-        Key::new("anchors", Kind::Value("files"), Required(r#"["certs/mobile-ca.pem"]"#), "PEM files of authorities."),
+        Key::new(
+            "anchors",
+            Kind::Value("files, or tables `{ file, not_after }`"),
+            Required(r#"["certs/mobile-ca.pem"]"#),
+            "PEM files of authorities. `{ file = \"old-ca.pem\", not_after = 2027-01-31T12:00:00Z }` trusts them until then: clients of theirs are refused afterwards, and their connections end.",
+        ),
         // NIST SP 800-131A; and what a verifier is ready to compute with.
         Key::new(
             "min_rsa_bits",
@@ -40,6 +46,106 @@ pub(crate) static TRUST: Table = Table {
             Default("64"),
             "Most subject alternative names of a client certificate.",
         ),
+        Key::new(
+            "crl",
+            Kind::Value("files or folders"),
+            DefaultBut { default: "[]", example: r#"["certs/mobile-ca.crl"]"# },
+            "Revocation lists, PEM or DER: full lists, signed by the anchors or by `crl_issuers`. A list is never replaced by an older one, or by none.",
+        ),
+        Key::new(
+            "crl_issuers",
+            Kind::Value("files"),
+            Default("[]"),
+            "PEM certificates of the intermediate authorities whose revocation lists are among `crl`.",
+        ),
+        Key::new(
+            "crl_depth",
+            Kind::Word(&["chain", "leaf"]),
+            Default(r#""chain""#),
+            "Whether every certificate of a chain is looked up, or the client's only.",
+        ),
+        Key::new(
+            "crl_expired",
+            Kind::Value("`\"reject\"`, `\"warn\"` or a duration"),
+            Default(r#""reject""#),
+            "What a list past its nextUpdate is worth: nothing (its issuer's clients are refused), as much as before, or as much as before for so long.",
+        ),
+        Key::new(
+            "crl_missing",
+            Kind::Word(&["allow", "reject"]),
+            Default(r#""allow""#),
+            "What becomes of certificates of an authority that no list covers: by default a list of one authority does not lock out the clients of another.",
+        ),
+        Key::new(
+            "deny",
+            Kind::Value("file"),
+            Optional(r#""denied.toml""#),
+            "The deny list: certificates that are refused although they verify (see the section on its file).",
+        ),
+        Key::new(
+            "deny_state",
+            Kind::Value("file"),
+            Optional(r#""denied.state.toml""#),
+            "Where the gate keeps what `POST /deny` of the admin listener denies. It alone writes this file, and its folder must be writable; the file need not be there at first. Without it this trust store takes no such request.",
+        ),
+    ],
+};
+
+pub(crate) static ANCHOR: Table = Table {
+    name: "anchor",
+    form: Form::Inline,
+    doc: "",
+    keys: &[
+        Key::new("file", Kind::Value("file"), Required(r#""old-ca.pem""#), "PEM file of authorities."),
+        Key::new("not_after", Kind::Value("time"), Optional("2027-01-31T12:00:00Z"), "When they end as anchors."),
+    ],
+};
+
+pub(crate) static DENY_FILE: Table = Table {
+    name: "deny file",
+    form: Form::Inline,
+    doc: "",
+    keys: &[Key::new(
+        "deny",
+        Kind::Tables(&DENIED),
+        Optional("[]"),
+        "One certificate, or all that a matcher describes.",
+    )],
+};
+
+pub(crate) static DENIED: Table = Table {
+    name: "deny",
+    form: Form::Inline,
+    doc: "An entry of a deny list, `[[deny]]` in a file of its own.",
+    keys: &[
+        Key::new("match", Kind::Tables(&MATCHER), Required(r#"{ serial = "0a0b" }"#), "Whom it describes."),
+        Key::new("reason", Kind::Value("text"), Required(r#""stolen""#), "Why, for the log."),
+        Key::new("author", Kind::Value("text"), Default(r#""""#), "Who wrote it."),
+        Key::new("expires", Kind::Value("time"), Optional("2027-01-31T12:00:00Z"), "When it ends."),
+    ],
+};
+
+/// The deny list that the gate keeps itself; nobody else writes it, so no document shows it.
+pub(crate) static DENY_STATE: Table = Table {
+    name: "deny state file",
+    form: Form::Inline,
+    doc: "",
+    keys: &[
+        Key::new("entries", Kind::Count { least: 0, most: 100_000 }, Required("0"), "How many there are."),
+        Key::new("deny", Kind::Tables(&KEPT), Optional("[]"), "The entries."),
+    ],
+};
+
+pub(crate) static KEPT: Table = Table {
+    name: "deny",
+    form: Form::Inline,
+    doc: "An entry that the gate keeps.",
+    keys: &[
+        Key::new("match", Kind::Tables(&MATCHER), Required(r#"{ serial = "0a0b" }"#), "Whom it describes."),
+        Key::new("reason", Kind::Value("text"), Required(r#""stolen""#), "Why, for the log."),
+        Key::new("author", Kind::Value("text"), Default(r#""""#), "Who wrote it."),
+        Key::new("expires", Kind::Value("time"), Optional("2027-01-31T12:00:00Z"), "When it ends."),
+        Key::new("id", Kind::Value("text"), Required(r#""0123456789abcdef""#), "What it is called."),
     ],
 };
 

@@ -93,8 +93,8 @@ fn every_key_that_the_reference_has_is_read_as_it_says() {
         let without: Vec<_> = text.lines().enumerate().filter(|(at, _)| *at != number).map(|(_, line)| line).collect();
         let section = text.lines().take(number).filter(|line| line.starts_with('[')).last().expect("a section");
         match parse("c.toml", &without.join("\n")) {
-            // `limit` has an example that is not its default, so that the limit is used.
-            Ok(_) if key == "limit" => {}
+            // These have an example that is not their default, which would show nothing.
+            Ok(_) if matches!(key, "crl" | "limit") => {}
             Ok(config) => assert_eq!(nowhere(config), whole, "{section} {key}"),
             Err(problems) => {
                 let said =

@@ -186,6 +186,11 @@ impl Authority {
         Ok(Issued { certificate, key, above: self.chain.clone() })
     }
 
+    /// What signs.
+    pub(super) const fn issuer(&self) -> &CertifiedIssuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// Its own certificate.
     pub fn cert_der(&self) -> CertificateDer<'static> {
         self.issuer.der().clone()
@@ -278,7 +283,8 @@ fn leaf_params(spec: &LeafSpec) -> Result<CertificateParams, PkiError> {
     Ok(params)
 }
 
-fn timed(validity: Validity) -> Result<CertificateParams, PkiError> {
+/// Parameters with these dates only.
+pub(super) fn timed(validity: Validity) -> Result<CertificateParams, PkiError> {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let at = |since: Duration| {
         let since = Duration::from_secs(since.as_secs()).try_into().map_err(|_| PkiError::OutOfTime)?;

@@ -3,6 +3,7 @@
 //! The keys lie about unencrypted and the P12's password is in this file: nothing made here may ever
 //! be trusted outside a developer's machine.
 
+mod crl;
 mod files;
 mod mint;
 mod p12;
@@ -13,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::crl::RevocationSpec;
 pub use self::mint::{Authority, Issued, KeyKind, LeafSpec, Name, Usage, Validity};
 
 use self::files::{Directory, Existing};

@@ -226,8 +226,7 @@ impl ResolvesClientCert for Presents {
     }
 }
 
-/// One request on `stream`, which is done then.
-pub async fn exchange<IO>(stream: IO, http2: bool, mut request: Request<Full<Bytes>>) -> Answer
+async fn exchange<IO>(stream: IO, http2: bool, mut request: Request<Full<Bytes>>) -> Answer
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

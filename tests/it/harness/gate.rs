@@ -59,6 +59,17 @@ impl Gate {
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
     }
 
+    /// Waits until the metric has at least this value, at most 10 s.
+    pub async fn wait_for_metric(&self, name: &str, least: f64) {
+        for _ in 0..1000 {
+            if self.metric(name).await >= least {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{name} never came to {least}: {}", self.metrics().await);
+    }
+
     /// The first log line of this gate that contains `what`, waited for.
     pub fn log_line(&self, what: &str) -> String {
         let address = self.address.to_string();

@@ -1,0 +1,197 @@
+//! Denying and letting in again through the admin listener: the state file first, then the reload
+//! that puts it in force.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::{Reloader, Trigger, Trust, state_file};
+use crate::config::{self, Config, DenyRequest, DenyState, MAX_KEPT, Problem};
+use crate::revocation::{DenySpec, Source};
+use crate::tls::TrustStore;
+
+/// An entry that was changed.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// Its id.
+    pub id: Box<str>,
+    /// The trust store.
+    pub trust: Box<str>,
+    /// What it says, or said.
+    pub spec: DenySpec,
+    /// What happened to it.
+    pub what: Change,
+}
+
+/// What happened to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    Added,
+    /// It was there, with another reason, author or end.
+    Replaced,
+    /// It was there, the same.
+    Kept,
+    /// It is gone.
+    Removed,
+}
+
+/// Why an entry was not changed, or is not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum DenyError {
+    /// There is no such trust store.
+    #[error("there is no trust store {0:?}")]
+    NoTrust(Box<str>),
+    /// The trust store keeps no entries.
+    #[error("trust store {0:?} keeps no entries: set deny_state in [trust.{0}] of the configuration")]
+    NoState(Box<str>),
+    /// There is no such entry.
+    #[error("there is no entry {0:?}")]
+    NoEntry(Box<str>),
+    /// The entry is not the gate's.
+    #[error("entry {0:?} is in the operator's deny list: remove it there")]
+    OperatorsOwn(Box<str>),
+    /// More than one trust store has the entry.
+    #[error("entry {0:?} is in several trust stores: name one with ?trust=NAME")]
+    Ambiguous(Box<str>),
+    /// There are as many entries as there may be.
+    #[error("the list is full: {MAX_KEPT} entries, or {MAX_STATE_BYTES} bytes")]
+    Full,
+    /// The file is not what the gate wrote.
+    #[error("the state file cannot be used: {}", .0.join("; "))]
+    Broken(Vec<String>),
+    /// The file cannot be written. Nothing has changed.
+    #[error("the state file cannot be written: {0}")]
+    Write(#[from] io::Error),
+    /// It is in the file, but what the configuration names has a problem elsewhere.
+    #[error("stored, but NOT in force, as the configuration has a problem: {}", .0.join("; "))]
+    NotInForce(Vec<String>),
+}
+
+impl Reloader {
+    /// The entries in force, each with its trust store's name.
+    pub fn denied(&self) -> Vec<(Box<str>, DenySpec)> {
+        let (snapshot, unix) = (self.published().current(), self.unix());
+        let all = snapshot
+            .trust
+            .iter()
+            .flat_map(|(name, trust)| trust.store.deny().specs().map(move |spec| (name.clone(), spec.clone())));
+        let mut all: Vec<_> = all.filter(|(_, spec)| lasts(spec, unix)).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// Denies; when this returns, new handshakes are refused and live connections have been told.
+    ///
+    /// # Errors
+    /// [`DenyError`].
+    pub fn deny(&self, request: DenyRequest) -> Result<Changed, DenyError> {
+        let DenyRequest { trust, spec } = request;
+        let id = config::deny_id(&spec.matcher);
+        let what = self.change(&trust, |state| {
+            let what = match state.get(&id) {
+                Some(known) if same(known, &spec) => Change::Kept,
+                Some(_) => Change::Replaced,
+                None => Change::Added,
+            };
+            state.insert(id.clone(), spec.clone());
+            if state.len() > MAX_KEPT { Err(DenyError::Full) } else { Ok(what) }
+        })?;
+        Ok(Changed { id, trust, spec, what })
+    }
+
+    /// Takes an entry back; `trust` where several trust stores have it.
+    ///
+    /// # Errors
+    /// [`DenyError`].
+    pub fn undeny(&self, id: &str, trust: Option<&str>) -> Result<Changed, DenyError> {
+        let trust = self.owner(id, trust)?;
+        let mut removed = None;
+        let what = self.change(&trust, |state| {
+            removed = state.remove(id);
+            removed.as_ref().map(|_| Change::Removed).ok_or_else(|| DenyError::NoEntry(id.into()))
+        })?;
+        Ok(Changed { id: id.into(), trust, spec: removed.unwrap_or_default(), what })
+    }
+
+    fn owner(&self, id: &str, trust: Option<&str>) -> Result<Box<str>, DenyError> {
+        let has = |(name, spec): &(Box<str>, DenySpec)| {
+            trust.is_none_or(|trust| **name == *trust) && *config::deny_id(&spec.matcher) == *id
+        };
+        let owners: Vec<_> = self.denied().into_iter().filter(has).collect();
+        let mut ours = owners.iter().filter(|(_, spec)| spec.source == Source::Admin).map(|(name, _)| name);
+        match (ours.next(), ours.next()) {
+            (Some(name), None) => Ok(name.clone()),
+            (Some(_), Some(_)) => Err(DenyError::Ambiguous(id.into())),
+            (None, _) if owners.is_empty() => Err(DenyError::NoEntry(id.into())),
+            (None, _) => Err(DenyError::OperatorsOwn(id.into())),
+        }
+    }
+
+    /// Reads, changes and writes the state of a trust store, and reloads. One at a time.
+    fn change(
+        &self,
+        trust: &str,
+        change: impl FnOnce(&mut DenyState) -> Result<Change, DenyError>,
+    ) -> Result<Change, DenyError> {
+        let _turn = self.desk.lock();
+        let snapshot = self.published().current();
+        let Trust { store, .. } = snapshot.trust.get(trust).ok_or_else(|| DenyError::NoTrust(trust.into()))?;
+        let path = store.spec().deny_state.as_deref().ok_or_else(|| DenyError::NoState(trust.into()))?;
+        let mut state = state(&snapshot.config, path, Some(store))
+            .map_err(|problems| DenyError::Broken(problems.iter().map(ToString::to_string).collect()))?;
+        let unix = self.unix();
+        state.retain(|_, spec| lasts(spec, unix));
+        let what = change(&mut state)?;
+        if what != Change::Kept {
+            let text = config::deny_state_toml(&state);
+            if text.len() > MAX_STATE_BYTES {
+                return Err(DenyError::Full);
+            }
+            state_file::replace(path, text.as_bytes())?;
+        }
+        // Also of one that was there: it may have been stored and not in force.
+        self.reload(Trigger::Admin).map_err(DenyError::NotInForce)?;
+        Ok(what)
+    }
+
+    fn unix(&self) -> i64 {
+        i64::try_from(self.clock.unix().as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The state in the file at `path`. There is none before the first entry; but once there were
+/// entries in force (`before`), a file that is gone does not let anybody in again.
+pub(super) fn state(config: &Config, path: &Path, before: Option<&TrustStore>) -> Result<DenyState, Vec<Problem>> {
+    let wrong = |what: &str| vec![config.places.problem_with(path, what, "put a copy of the whole file back")];
+    let text = match read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let kept = before.is_some_and(|store| store.deny().specs().any(|spec| spec.source == Source::Admin));
+            return if kept { Err(wrong("gone, with entries that are in force")) } else { Ok(DenyState::new()) };
+        }
+        Err(error) => return Err(wrong(&error.to_string())),
+    };
+    config::parse_deny_state(&path.display().to_string(), &text)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let most = u64::try_from(MAX_STATE_BYTES).unwrap_or(u64::MAX);
+    fs::File::open(path)?.take(most.saturating_add(1)).read_to_string(&mut text)?;
+    if text.len() > MAX_STATE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {MAX_STATE_BYTES} bytes")));
+    }
+    Ok(text)
+}
+
+fn lasts(spec: &DenySpec, unix: i64) -> bool {
+    spec.expires.is_none_or(|expires| unix < expires)
+}
+
+fn same(a: &DenySpec, b: &DenySpec) -> bool {
+    (&a.reason, &a.author, a.expires) == (&b.reason, &b.author, b.expires)
+}
+
+/// 100,000 entries of 640 bytes.
+const MAX_STATE_BYTES: usize = 64 << 20;

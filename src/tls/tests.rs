@@ -1,0 +1,200 @@
+//! Handshakes without a network: the pipe decides how the bytes are cut.
+
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+use super::{Attempt, Doors, HostConfig, HostTls, TrustSpec, TrustStore, handshake, host, provider};
+use crate::clock::Clock;
+use crate::message::target::PathRules;
+use crate::policy::HostTable;
+use crate::policy::spec::{CertificateSpec, ClientCertificateMode, HostSpec};
+use crate::reject::{Reason, Reject};
+use crate::revocation::DenyList;
+use crate::tools::pki::{Authority, Issued, KeyKind, LeafSpec, Name, Validity};
+
+/// One host, `a.test`, that requires a certificate.
+struct House {
+    hosts: HostTable,
+    configs: Vec<HostConfig>,
+    roots: Arc<RootCertStore>,
+    client: Issued,
+    _dir: TempDir,
+}
+
+impl House {
+    fn build() -> Self {
+        let ca = Authority::new("Test CA", KeyKind::EcdsaP256).unwrap();
+        let names = vec![Name::Dns("a.test".to_owned())];
+        let server = ca.issue(&LeafSpec::server("a.test", names, Validity::LONG)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let certificate =
+            CertificateSpec { chain: write("server.pem", &server.pem()), key: write("server.key", &server.key_pem()) };
+        let trust = TrustSpec::new("test", vec![write("ca.pem", &ca.pem())]);
+        let anchors = super::anchors(&trust.anchors, 1_000_000_000).unwrap();
+        let roots = Arc::clone(&anchors.roots);
+        let algorithms = provider().signature_verification_algorithms;
+        let store = Arc::new(TrustStore::new(trust, anchors, algorithms, Vec::new(), DenyList::default()));
+        let tls = HostTls {
+            certificates: std::slice::from_ref(&certificate),
+            mode: ClientCertificateMode::Require,
+            trust: Some((&store, &Arc::default())),
+        };
+        let configs = vec![host(&provider(), &Clock::system(), &tls).unwrap()];
+        let hosts = HostTable::new(vec![HostSpec {
+            names: vec!["a.test".into()],
+            certificates: vec![certificate],
+            client_certificate: ClientCertificateMode::Require,
+            trust: Some("test".into()),
+            paths: PathRules::default(),
+            routes: Vec::new(),
+        }])
+        .unwrap();
+        let client = ca.issue(&LeafSpec::client("client", Validity::LONG)).unwrap();
+        Self { hosts, configs, roots, client, _dir: dir }
+    }
+
+    fn doors(&self) -> Doors<'_> {
+        Doors { hosts: &self.hosts, configs: &self.configs, default_host: None, client_hello_bytes: 4096 }
+    }
+
+    fn client_config(&self) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_root_certificates(Arc::clone(&self.roots));
+        Arc::new(builder.with_client_auth_cert(self.client.chain_der(), self.client.key_der()).unwrap())
+    }
+
+    /// The first flight of a client of `name`.
+    fn hello(&self, name: &str) -> Vec<u8> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut hello = Vec::new();
+        ClientConnection::new(self.client_config(), name).unwrap().write_tls(&mut hello).unwrap();
+        hello
+    }
+
+    /// What comes of a client that sends these bytes through a pipe of `width` bytes, and no more.
+    async fn sent(&self, bytes: &[u8], width: usize) -> (Reject, Attempt) {
+        let (mut client, server) = duplex(width);
+        let mut attempt = Attempt::default();
+        let doors = self.doors();
+        let talk = async {
+            let _ = client.write_all(bytes).await;
+            let _ = client.shutdown().await;
+            let _ = client.read_to_end(&mut Vec::new()).await;
+        };
+        let take = async { handshake(server, &doors, &mut attempt).await.err().map(|refused| refused.reject) };
+        let ((), reject) = tokio::join!(talk, take);
+        (reject.expect("no handshake ends well with half of it"), attempt)
+    }
+}
+
+/// Record and handshake headers have 5 and 4 bytes: widths around them, and none, half and all of a ClientHello.
+const WIDTHS: [usize; 11] = [1, 2, 3, 4, 5, 6, 9, 64, 500, 1024, 8192];
+
+/// The records of one flight, with at most `size` bytes in each.
+fn fragmented(record: &[u8], size: usize) -> Vec<u8> {
+    let (header, payload) = record.split_at(5);
+    let framed = |part: &[u8]| [&header[..3], &u16::try_from(part.len()).unwrap().to_be_bytes(), part].concat();
+    payload.chunks(size).flat_map(framed).collect()
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_client_hello_are_kept_as_they_came_however_they_were_cut() {
+    let house = House::build();
+    let hello = house.hello("a.test");
+    for bytes in [hello.clone(), fragmented(&hello, 100), fragmented(&hello, 600)] {
+        for width in WIDTHS {
+            let (reject, attempt) = house.sent(&bytes, width).await;
+            assert_eq!(reject.reason, Reason::HandshakeAborted, "{width}: {reject}");
+            assert_eq!(attempt.client_hello, bytes, "{width}");
+            assert_eq!(attempt.server_name.as_deref(), Some("a.test"));
+            assert!(attempt.host.is_some() && attempt.presented.is_none());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_decision_about_a_name_does_not_depend_on_how_the_client_hello_is_cut() {
+    let house = House::build();
+    for (name, reason) in [("b.test", Reason::ServerNameUnknown), ("127.0.0.1", Reason::ServerNameMissing)] {
+        let hello = house.hello(name);
+        for bytes in [hello.clone(), fragmented(&hello, 1), fragmented(&hello, 77)] {
+            for width in WIDTHS {
+                let (reject, attempt) = house.sent(&bytes[..], width).await;
+                let large = bytes.len() > 4096;
+                let expected = if large { Reason::ClientHelloTooLarge } else { reason };
+                assert_eq!(reject.reason, expected, "{name} {width}");
+                assert!(attempt.host.is_none());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_hello_that_ends_early_is_an_abort_and_never_a_host() {
+    let house = House::build();
+    let hello = house.hello("a.test");
+    for length in 0..hello.len() {
+        let (reject, attempt) = house.sent(&hello[..length], 8192).await;
+        assert_eq!(reject.reason, Reason::HandshakeAborted, "{length}");
+        assert!(attempt.host.is_none() && attempt.server_name.is_none(), "{length}");
+    }
+}
+
+#[tokio::test]
+async fn no_byte_of_a_client_hello_turned_around_makes_the_gate_panic() {
+    let house = House::build();
+    let hello = house.hello("a.test");
+    for at in 0..hello.len() {
+        let mut bytes = hello.clone();
+        bytes[at] ^= 0xff;
+        // It may be refused for many reasons, or be another valid ClientHello; but it is refused, since nothing follows.
+        let (reject, _) = house.sent(&bytes, 8192).await;
+        assert_ne!(reject.reason, Reason::Abandoned, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_than_the_limit_is_read_of_a_client_hello() {
+    let house = House::build();
+    let endless = [&[22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff][..], &[0; 16 * 1024]].concat();
+    for width in WIDTHS {
+        let (reject, attempt) = house.sent(&endless, width).await;
+        assert_eq!(reject.reason, Reason::ClientHelloTooLarge, "{width}");
+        assert!(attempt.host.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_whole_handshake_through_a_narrow_pipe_states_the_identity() {
+    let house = House::build();
+    // Below 6 bytes, a change_cipher_spec, client and server would wait for each other: the library does not read
+    // while it has something to write. No socket is that narrow.
+    for width in [6, 7, 16, 512, 8192] {
+        let (client, server) = duplex(width);
+        let mut attempt = Attempt::default();
+        let doors = house.doors();
+        let connector = tokio_rustls::TlsConnector::from(house.client_config());
+        let connect = async {
+            let mut stream = connector.connect(ServerName::try_from("a.test").unwrap(), client).await.unwrap();
+            stream.flush().await.unwrap();
+            stream
+        };
+        let both = async { tokio::join!(connect, handshake(server, &doors, &mut attempt)) };
+        let both = tokio::time::timeout(std::time::Duration::from_secs(20), both).await;
+        let (_client, done) = both.unwrap_or_else(|_| panic!("width {width} hangs"));
+        let done = done.unwrap_or_else(|refused| panic!("{}", refused.reject));
+        let super::Verified { identity, chain, .. } = done.identity.unwrap();
+        assert_eq!(&*identity.subject.text, "CN=client");
+        assert_eq!(chain, house.client.chain_der());
+        assert_eq!(done.version, "TLSv1_3");
+    }
+}
