@@ -93,8 +93,12 @@ impl World {
 
     fn host(&self, store: &Arc<TrustStore>, chains: &Arc<Chains>) -> Vec<HostConfig> {
         let certificates = self.certificates();
-        let tls =
-            HostTls { certificates: &certificates, mode: ClientCertificateMode::Require, trust: Some((store, chains)) };
+        let tls = HostTls {
+            certificates: &certificates,
+            mode: ClientCertificateMode::Require,
+            trust: Some((store, chains)),
+            resumption: None,
+        };
         vec![host(&provider(), &self.clock, &tls).expect("good")]
     }
 

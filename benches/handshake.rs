@@ -94,8 +94,12 @@ fn server(folder: &Path, ca: &Authority, kind: KeyKind) -> HostConfig {
     let algorithms = provider().signature_verification_algorithms;
     let store = Arc::new(TrustStore::new(trust, anchors, algorithms, Vec::new(), DenyList::default()));
     let chains = Arc::new(Chains::default());
-    host(&provider(), &clock, &HostTls { certificates: &certificates, mode, trust: Some((&store, &chains)) })
-        .expect("a configuration")
+    host(
+        &provider(),
+        &clock,
+        &HostTls { certificates: &certificates, mode, trust: Some((&store, &chains)), resumption: None },
+    )
+    .expect("a configuration")
 }
 
 fn client(ca: &Authority, kind: KeyKind, version: &'static SupportedProtocolVersion) -> TlsConnector {

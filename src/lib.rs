@@ -5,6 +5,7 @@
 
 // Words.
 pub mod clock;
+pub mod memory;
 pub mod reject;
 
 // Facts: pure.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use portcullis::clock::Clock;
 use portcullis::config;
 use portcullis::reject::{Blame, Reason, Wire};
-use portcullis::telemetry::{AccessLog, AnchorSample, CrlSample, Scraped, ServerSample, Telemetry};
+use portcullis::telemetry::{AccessLog, AnchorSample, CrlSample, HandshakeFacts, Scraped, ServerSample, Telemetry};
 
 #[test]
 fn the_reference_of_the_configuration_is_current() {
@@ -185,7 +185,7 @@ fn metrics() -> String {
     let telemetry = Arc::new(Telemetry::new(Clock::system(), AccessLog::Refusals));
     let address = "127.0.0.1:1".parse().expect("an address");
     let connection = telemetry.connection(address, address);
-    connection.established("api.example.com", "TLSv1_3", "HTTP/2");
+    connection.established("api.example.com", HandshakeFacts { version: "TLSv1_3", protocol: "HTTP/2", kind: "full" });
     connection.served();
     drop(telemetry.metrics.route("api.example.com", "login"));
     telemetry.metrics.certificate_expiry("api.example.com", 0);

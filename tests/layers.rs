@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first. Rooms of one layer are strangers to each other.
 const LAYERS: &[&[&str]] = &[
-    &["clock", "reject"],
+    &["clock", "memory", "reject"],
     &["drain", "identity", "message"],
     &["policy", "telemetry"],
     &["revocation"],

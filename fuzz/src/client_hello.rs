@@ -90,7 +90,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let modes = [(CLOSED, ClientCertificateMode::Require), (OPEN, ClientCertificateMode::None)];
     let config = |(_, mode)| {
         let trust = (mode != ClientCertificateMode::None).then_some((&store, &chains));
-        host(&Arc::clone(&provider()), &clock, &HostTls { certificates: &certificates, mode, trust })
+        host(&Arc::clone(&provider()), &clock, &HostTls { certificates: &certificates, mode, trust, resumption: None })
             .expect("a configuration")
     };
     let hosts = HostTable::new(modes.map(|(name, mode)| spec(name, mode)).into()).expect("a table");

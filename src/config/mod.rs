@@ -50,7 +50,7 @@ use crate::net::ListenerSpec;
 use crate::policy::spec::HostSpec;
 use crate::runtime::Flavor;
 use crate::telemetry::LogSpec;
-use crate::tls::TrustSpec;
+use crate::tls::{ResumptionSpec, TrustSpec};
 use crate::upstream::UpstreamSpec;
 
 /// Bounds on connections before and beside HTTP.
@@ -132,6 +132,8 @@ pub struct Config {
     pub runtime: RuntimeSpec,
     /// How long a drain may take.
     pub drain_timeout: Duration,
+    /// Resumed sessions.
+    pub resumption: ResumptionSpec,
     /// How often files are looked at for changes; zero: only on SIGHUP.
     pub reload_interval: Duration,
     /// What is no problem, but can hardly be meant.
@@ -170,6 +172,7 @@ fn read(root: &Section<'_>, file: &str) -> Read<Config> {
     let log = process::log(root);
     let runtime = process::runtime(root);
     let drain_timeout = process::drain_timeout(root);
+    let resumption = process::resumption(root, &context);
     let reload_interval = process::reload_interval(root);
     context.warn_unused(root);
     let bounds = bounds?;
@@ -189,6 +192,7 @@ fn read(root: &Section<'_>, file: &str) -> Read<Config> {
         log: log?,
         runtime: runtime?,
         drain_timeout: drain_timeout?,
+        resumption: resumption?,
         reload_interval: reload_interval?,
         warnings: Vec::new(),
         places: Places::default(),

@@ -1,4 +1,4 @@
-//! `[forwarded]`, `[admin]`, `[log]`, `[runtime]`, `[shutdown]`, `[reload]`.
+//! `[forwarded]`, `[admin]`, `[log]`, `[runtime]`, `[resumption]`, `[shutdown]`, `[reload]`.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use super::context::Context;
 use super::listener::network;
 use super::problem::Read;
 use super::read::{Node, Section};
-use super::reference::{ADMIN, FORWARDED, LOG, RELOAD, RUNTIME, SHUTDOWN};
+use super::reference::{ADMIN, FORWARDED, LOG, RELOAD, RESUMPTION, RUNTIME, SHUTDOWN};
 use super::{AdminSpec, ForwardedSpec, RuntimeSpec};
 use crate::net::ListenerSpec;
 use crate::runtime::Flavor;
 use crate::telemetry::{LogFormat, LogSpec};
+use crate::tls::ResumptionSpec;
 
 /// Who may say where a request came from.
 pub(super) fn forwarded(root: &Section<'_>) -> Read<ForwardedSpec> {
@@ -86,6 +88,17 @@ pub(super) fn runtime(root: &Section<'_>) -> Read<RuntimeSpec> {
 /// How long a drain may take.
 pub(super) fn drain_timeout(root: &Section<'_>) -> Read<Duration> {
     root.below("shutdown", &SHUTDOWN, |section| section.duration("drain_timeout"))
+}
+
+/// Resumed sessions.
+pub(super) fn resumption(root: &Section<'_>, context: &Context<'_>) -> Read<ResumptionSpec> {
+    root.below("resumption", &RESUMPTION, |section| {
+        let enabled = section.flag("enabled");
+        let max_age = section.duration("max_age");
+        let rotate = section.duration("rotate");
+        let key_file = section.optional("key_file", |node, _| context.file(node));
+        Ok(ResumptionSpec { enabled: enabled?, max_age: max_age?, rotate: rotate?, key_file: key_file? })
+    })
 }
 
 /// How often files are looked at.

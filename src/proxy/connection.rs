@@ -21,7 +21,7 @@ use crate::net::ListenerSpec;
 use crate::net::proxy_protocol::{self, Header};
 use crate::reject::{Reason, Reject};
 use crate::snapshot::Snapshot;
-use crate::telemetry::ConnectionRecord;
+use crate::telemetry::{ConnectionRecord, HandshakeFacts};
 use crate::tls::{self, Attempt, Doors, Handshaken, Protocol, Refused, TlsStream};
 
 /// How long before its certificate's end a connection is asked to finish. What is in flight then
@@ -119,7 +119,8 @@ async fn establish(
     };
     let peer = Peer::establish(&done, attempt.server_name.as_deref(), record.peer, &snapshot, &worker.shared.clock)?;
     peer.count_anchor(&snapshot, done.host, &worker.shared.telemetry.metrics);
-    record.established(&peer.who.host, done.version, peer.who.protocol);
+    let kind = if done.resumed { "resumed" } else { "full" };
+    record.established(&peer.who.host, HandshakeFacts { version: done.version, protocol: peer.who.protocol, kind });
     Ok(Admitted { stream: done.stream, protocol: done.protocol, peer, snapshot, permit, changes })
 }
 

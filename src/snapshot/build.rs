@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
+use super::tickets::{Tickets, seal};
 use super::{HostParts, Listener, RouteParts, Snapshot, Trust, trust};
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
@@ -15,7 +16,7 @@ use crate::policy::map::{self, Entrance};
 use crate::policy::spec::HostSpec;
 use crate::policy::{Host, HostTable, Route};
 use crate::telemetry::Metrics;
-use crate::tls::{self, HostConfig, HostTls};
+use crate::tls::{self, HostConfig, HostTls, Resumption};
 use crate::upstream::{BuildError, Upstream, Upstreams};
 
 /// What a snapshot is made of.
@@ -43,7 +44,12 @@ pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
     let config = &inputs.config;
     let mut problems = Vec::new();
     let trust = trust::stores(config, inputs.clock, inputs.previous.map(|s| &s.trust), &mut problems);
-    let tls = host_configs(config, &trust, inputs.clock, &mut problems);
+    let tickets = Tickets::build(config, inputs.clock, inputs.previous.and_then(|s| s.tickets.as_ref()));
+    let tickets = tickets.unwrap_or_else(|problem| {
+        problems.push(*problem);
+        None
+    });
+    let tls = host_configs(config, &trust, tickets.as_ref(), inputs.clock, &mut problems);
     let upstreams =
         Upstreams::build(&config.upstreams, inputs.seats, inputs.clock, inputs.previous.map(|s| &s.upstreams))
             .map_err(|errors| problems.extend(errors.iter().map(|error| upstream_problem(config, error))));
@@ -76,6 +82,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
         hosts,
         tls,
         trust,
+        tickets,
         host_parts,
         route_parts,
         connection: config.connection,
@@ -180,6 +187,7 @@ impl Parts<'_> {
 fn host_configs(
     config: &Config,
     trust: &HashMap<Box<str>, Trust>,
+    tickets: Option<&Tickets>,
     clock: &Clock,
     problems: &mut Vec<Problem>,
 ) -> Vec<HostConfig> {
@@ -195,6 +203,11 @@ fn host_configs(
             certificates: &spec.certificates,
             mode: spec.client_certificate,
             trust: store.map(|trust| (&trust.store, &trust.chains)),
+            resumption: tickets.map(|tickets| Resumption {
+                keys: &tickets.keys,
+                seal: seal(spec, store.map(|trust| &*trust.store)),
+                max_age: config.resumption.max_age,
+            }),
         };
         match tls::host(&provider, clock, &host) {
             Ok(host) => configs.push(host),

@@ -7,6 +7,7 @@ mod files;
 mod publish;
 mod reload;
 mod state_file;
+mod tickets;
 mod trust;
 mod watch;
 
@@ -19,6 +20,7 @@ pub use self::deny::{Change, Changed, DenyError};
 pub use self::files::{digest, files};
 pub use self::publish::Published;
 pub use self::reload::{Attempt, Outcome, Parts, Reloader, Report, Trigger};
+pub use self::tickets::Tickets;
 pub use self::watch::FileWatch;
 use crate::config::{Config, ConnectionSpec};
 use crate::http1;
@@ -49,6 +51,8 @@ pub struct Snapshot {
     pub route_parts: Vec<RouteParts>,
     /// Trust stores, by name.
     pub trust: HashMap<Box<str>, Trust>,
+    /// The keys of session tickets; `None`: no session is resumed.
+    pub tickets: Option<Tickets>,
     /// Listeners, in the order of the file.
     pub listeners: Vec<Listener>,
     /// Bounds on connections.

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::record::HandshakeFacts;
 use super::scraped::Scraped;
 use crate::reject::Reason;
 
@@ -40,6 +41,7 @@ struct HandshakeLabels {
     host: String,
     version: &'static str,
     protocol: &'static str,
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -202,8 +204,9 @@ impl Metrics {
         self.rejects.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    pub(super) fn handshake(&self, host: &str, version: &'static str, protocol: &'static str, took: Duration) {
-        self.handshakes.get_or_create(&HandshakeLabels { host: host.into(), version, protocol }).inc();
+    pub(super) fn handshake(&self, host: &str, done: HandshakeFacts, took: Duration) {
+        let HandshakeFacts { version, protocol, kind } = done;
+        self.handshakes.get_or_create(&HandshakeLabels { host: host.into(), version, protocol, kind }).inc();
         self.handshake_seconds.observe(took.as_secs_f64());
     }
 

@@ -8,6 +8,6 @@ mod spec;
 
 pub use self::log::{LogGuard, init};
 pub use self::metrics::{Metrics, RouteMetrics};
-pub use self::record::{AccessLog, ConnectionRecord, Reload, RequestRecord, Telemetry, Who};
+pub use self::record::{AccessLog, ConnectionRecord, HandshakeFacts, Reload, RequestRecord, Telemetry, Who};
 pub use self::scraped::{AnchorSample, CrlSample, Scraped, ServerSample};
 pub use self::spec::{LogFormat, LogSpec};

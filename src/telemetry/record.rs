@@ -149,6 +149,17 @@ enum End {
     Unknown,
 }
 
+/// What a handshake settled on.
+#[derive(Clone, Copy, Debug)]
+pub struct HandshakeFacts {
+    /// TLS version.
+    pub version: &'static str,
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub protocol: &'static str,
+    /// `full` or `resumed`.
+    pub kind: &'static str,
+}
+
 /// The life of a connection up to HTTP, and how it was cut off if it was.
 #[derive(Debug)]
 pub struct ConnectionRecord {
@@ -166,9 +177,9 @@ pub struct ConnectionRecord {
 
 impl ConnectionRecord {
     /// The handshake is done.
-    pub fn established(&self, host: &str, version: &'static str, protocol: &'static str) {
+    pub fn established(&self, host: &str, done: HandshakeFacts) {
         let took = self.telemetry.clock.now().saturating_duration_since(self.started);
-        self.telemetry.metrics.handshake(host, version, protocol, took);
+        self.telemetry.metrics.handshake(host, done, took);
     }
 
     /// It was served and has ended in order.

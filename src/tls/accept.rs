@@ -3,8 +3,10 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
+use rustls::HandshakeKind;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
@@ -84,6 +86,8 @@ pub struct Handshaken<IO> {
     pub version: &'static str,
     /// Name of the cipher suite.
     pub cipher: &'static str,
+    /// Whether it resumed a session.
+    pub resumed: bool,
 }
 
 /// A handshake that came to nothing.
@@ -131,10 +135,13 @@ where
         return Err(Refused { reject: Reason::Abandoned.into(), io: None });
     };
     let start = tokio_rustls::StartHandshake::from_parts(start.accepted, io);
-    let mut accept = start.into_stream(Arc::clone(&config.config)).into_fallible();
     let seen = &mut attempt.presented;
+    // rustls reads the ClientHello's ticket here, before the first poll.
+    let mut accept = capture(seen, || start.into_stream(Arc::clone(&config.config)).into_fallible());
     match poll_fn(|cx| capture(seen, || Pin::new(&mut accept).poll(cx))).await {
-        Ok(stream) => finish(TlsStream::new(stream), host, attempt).map_err(|reject| Refused { reject, io: None }),
+        Ok(stream) => {
+            finish(TlsStream::new(stream), host, config, attempt).map_err(|reject| Refused { reject, io: None })
+        }
         Err((error, io)) => {
             let told = attempt.presented.as_mut().and_then(|presented| presented.reject.take());
             Err(Refused { reject: told.unwrap_or_else(|| quirks::handshake(&error)), io: Some(io) })
@@ -153,8 +160,19 @@ fn door(doors: &Doors<'_>, name: Option<&str>, attempt: &mut Attempt) -> Result<
     entry(doors.hosts, doors.default_host, name)
 }
 
-fn finish<IO>(stream: TlsStream<IO>, host: HostId, attempt: &mut Attempt) -> Result<Handshaken<IO>, Reject> {
+fn finish<IO>(
+    stream: TlsStream<IO>,
+    host: HostId,
+    config: &HostConfig,
+    attempt: &mut Attempt,
+) -> Result<Handshaken<IO>, Reject> {
     let session = stream.session();
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    if let (true, Some(verifier)) = (resumed, &config.verifier) {
+        // Nobody has asked the verifier. No byte is served before it has been.
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(config.clock.unix().as_secs()));
+        attempt.presented = verifier.recheck(session.peer_certificates().unwrap_or_default(), now)?;
+    }
     let protocol = if session.alpn_protocol() == Some(ALPN_H2) { Protocol::Http2 } else { Protocol::Http1 };
     let version = session.protocol_version().and_then(|v| v.as_str()).unwrap_or("unknown");
     let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
@@ -168,5 +186,5 @@ fn finish<IO>(stream: TlsStream<IO>, host: HostId, attempt: &mut Attempt) -> Res
             return Err(Reject::new(Reason::Abandoned, "session and verifier disagree about the client certificate"));
         }
     };
-    Ok(Handshaken { stream, host, protocol, identity, version, cipher })
+    Ok(Handshaken { stream, host, protocol, identity, version, cipher, resumed })
 }

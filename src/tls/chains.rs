@@ -4,14 +4,13 @@
 //! alone. Validity, bounds, revocation and the deny list are judged anew each time, and the proof
 //! that the client holds the key (CertificateVerify) is checked by TLS in every handshake.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 
 use super::trust::Proof;
 use crate::identity::{Digest, Identity};
+use crate::memory::Recent;
 
 /// Chains that are remembered: two kilobytes each at most, so a few megabytes.
 const MAX_CHAINS: usize = 4096;
@@ -23,15 +22,14 @@ pub(super) struct Known {
     pub(super) proof: Arc<Proof>,
 }
 
-/// Two generations: when the young one is full it becomes the old one, and what is used again
-/// moves over. A chain in use is not forgotten, and nothing is counted.
-#[derive(Debug, Default)]
-pub struct Chains(Mutex<Generations>);
+/// The chains of one trust store that were verified lately.
+#[derive(Debug)]
+pub struct Chains(Recent<Digest, Known>);
 
-#[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<Digest, Known>,
-    old: HashMap<Digest, Known>,
+impl Default for Chains {
+    fn default() -> Self {
+        Self(Recent::new(MAX_CHAINS))
+    }
 }
 
 impl Chains {
@@ -46,25 +44,10 @@ impl Chains {
     }
 
     pub(super) fn find(&self, name: &Digest) -> Option<Known> {
-        let mut generations = self.0.lock();
-        if let Some(known) = generations.young.get(name) {
-            return Some(known.clone());
-        }
-        let known = generations.old.remove(name)?;
-        generations.keep(*name, known.clone());
-        Some(known)
+        self.0.find(name)
     }
 
     pub(super) fn keep(&self, name: Digest, known: Known) {
-        self.0.lock().keep(name, known);
-    }
-}
-
-impl Generations {
-    fn keep(&mut self, name: Digest, known: Known) {
-        if self.young.len() >= MAX_CHAINS / 2 {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(name, known);
+        self.0.keep(name, known);
     }
 }

@@ -11,6 +11,7 @@ mod quirks;
 mod server;
 mod spec;
 mod stream;
+mod tickets;
 mod trust;
 mod verifier;
 
@@ -20,9 +21,10 @@ pub use self::crl::{LoadedCrls, revocation_lists};
 pub use self::linger::linger;
 pub use self::material::{Anchor, Anchors, MaterialError, anchors};
 pub use self::presented::Presented;
-pub use self::server::{HostConfig, HostTls, host, provider};
+pub use self::server::{HostConfig, HostTls, Resumption, host, provider};
 pub use self::spec::{AnchorSpec, CrlDepth, CrlExpired, CrlMissing, TrustSpec};
 pub use self::stream::TlsStream;
+pub use self::tickets::{KEY_BYTES, ResumptionSpec, TicketKeys};
 pub use self::trust::{Proof, TrustStore};
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
+
 use super::trust::Proof;
 use crate::identity::Identity;
 use crate::reject::Reject;
@@ -20,20 +22,36 @@ pub struct Presented {
     pub proof: Option<Arc<Proof>>,
     /// Why it was refused.
     pub reject: Option<Reject>,
+    /// The certificates of its chain that a ticket names rather than holds.
+    pub(super) named: Vec<CertificateDer<'static>>,
+    /// When the full handshake was that a resumed session goes back to, Unix seconds.
+    pub(super) began: Option<u64>,
 }
 
 thread_local! {
     static SLOT: RefCell<Option<Presented>> = const { RefCell::new(None) };
 }
 
-/// Runs `poll` and moves what the verifier noted meanwhile into `seen`.
+/// Runs `poll` with what was `seen` in earlier polls of the same handshake in the slot, and moves
+/// what is there afterwards back.
 pub(super) fn capture<T>(seen: &mut Option<Presented>, poll: impl FnOnce() -> T) -> T {
-    SLOT.take();
+    SLOT.set(seen.take());
     let out = poll();
-    if let Some(presented) = SLOT.take() {
-        *seen = Some(presented);
-    }
+    *seen = SLOT.take();
     out
+}
+
+/// Called when a ticket was opened: the session goes back to a full handshake at `began`.
+pub(super) fn resumed(began: u64, named: Vec<CertificateDer<'static>>) {
+    SLOT.set(Some(Presented { began: Some(began), named, ..Presented::default() }));
+}
+
+/// Called when a ticket is made at `now`: when its lineage began, and what it should name.
+pub(super) fn lineage(now: u64) -> (u64, Vec<CertificateDer<'static>>) {
+    SLOT.with_borrow(|slot| match slot {
+        Some(presented) => (presented.began.unwrap_or(now), presented.named.clone()),
+        None => (now, Vec::new()),
+    })
 }
 
 /// Called by the verifier.

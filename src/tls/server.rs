@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::UnixTime;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
@@ -13,9 +14,11 @@ use rustls::{ServerConfig, SignatureScheme};
 
 use super::chains::Chains;
 use super::material::{MaterialError, certified_key};
+use super::tickets::{TicketKeys, Tickets};
 use super::trust::TrustStore;
 use super::verifier::ClientVerifier;
 use crate::clock::Clock;
+use crate::identity::Digest;
 use crate::policy::spec::{CertificateSpec, ClientCertificateMode};
 
 /// The application protocols we speak, best first (RFC 7301 identifiers).
@@ -38,12 +41,27 @@ pub struct HostTls<'a> {
     pub mode: ClientCertificateMode,
     /// Its trust store, and the chains that it has verified; present unless the mode is `None`.
     pub trust: Option<(&'a Arc<TrustStore>, &'a Arc<Chains>)>,
+    /// How its sessions are resumed; `None`: not at all.
+    pub resumption: Option<Resumption<'a>>,
+}
+
+/// How a host's sessions are resumed.
+pub struct Resumption<'a> {
+    /// The keys of its tickets.
+    pub keys: &'a Arc<TicketKeys>,
+    /// Digest of the host and of all that its trust consists of: what tickets are sealed to.
+    pub seal: Digest,
+    /// How long after its full handshake a session may be resumed.
+    pub max_age: Duration,
 }
 
 /// A host's configuration, and when its certificates end.
 #[derive(Debug)]
 pub struct HostConfig {
     pub(super) config: Arc<ServerConfig>,
+    /// What resumed sessions are asked; `None` where no client is asked for a certificate.
+    pub(super) verifier: Option<Arc<ClientVerifier>>,
+    pub(super) clock: Clock,
     /// The first notAfter of its certificates, Unix seconds.
     pub certificate_not_after: i64,
 }
@@ -74,11 +92,11 @@ pub fn host(
         .map(|facts| facts.not_after)
         .min()
         .unwrap_or(i64::MAX);
-    let config = config(provider, clock, host, keys).map_err(|what| {
+    let (config, verifier) = config(provider, clock, host, keys).map_err(|what| {
         let path = host.certificates.first().map(|spec| spec.chain.clone()).unwrap_or_default().into();
         vec![MaterialError { path, what: what.into(), hint: "this combination of settings cannot be served" }]
     })?;
-    Ok(HostConfig { config: Arc::new(config), certificate_not_after })
+    Ok(HostConfig { config: Arc::new(config), verifier, clock: clock.clone(), certificate_not_after })
 }
 
 fn config(
@@ -86,28 +104,36 @@ fn config(
     clock: &Clock,
     host: &HostTls<'_>,
     keys: Vec<Arc<CertifiedKey>>,
-) -> Result<ServerConfig, String> {
+) -> Result<(ServerConfig, Option<Arc<ClientVerifier>>), String> {
     let time = Arc::new(WallClock(clock.clone()));
     let builder = ServerConfig::builder_with_details(Arc::clone(provider), time)
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| error.to_string())?;
+    let mut verifier = None;
     let builder = match (host.mode, host.trust) {
         (ClientCertificateMode::None, None) => builder.with_no_client_auth(),
         (mode @ (ClientCertificateMode::Optional | ClientCertificateMode::Require), Some((store, chains))) => {
             let algorithms = provider.signature_verification_algorithms;
-            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(algorithms, store, chains, mode)))
+            let ours = verifier.insert(Arc::new(ClientVerifier::new(algorithms, store, chains, mode)));
+            let theirs: Arc<dyn ClientCertVerifier> = Arc::<ClientVerifier>::clone(ours);
+            builder.with_client_cert_verifier(theirs)
         }
         // Half a trust configuration must never become "no client authentication".
         (_, _) => return Err("client_certificate and trust do not fit together".to_owned()),
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByKeyType(keys)));
     config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
-    // A resumed session skips the verifier, so nothing may be resumed until resumption is sealed
-    // to the host and its trust: no cache, no tickets, no 0-RTT.
+    // A resumed session skips the verifier, so there is no way to one but a sealed ticket: no
+    // cache, and no 0-RTT, which could be replayed (RFC 8446 §8).
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    Ok(config)
+    if let Some(Resumption { keys, seal, max_age }) = &host.resumption {
+        config.ticketer = Arc::new(Tickets::new(keys, *seal, *max_age));
+        // One is enough for a client that reconnects; each costs an encryption and its bytes.
+        config.send_tls13_tickets = 1;
+    }
+    Ok((config, verifier))
 }
 
 /// Our clock, as rustls asks for it.

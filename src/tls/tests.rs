@@ -47,6 +47,7 @@ impl House {
             certificates: std::slice::from_ref(&certificate),
             mode: ClientCertificateMode::Require,
             trust: Some((&store, &Arc::default())),
+            resumption: None,
         };
         let configs = vec![host(&provider(), &Clock::system(), &tls).unwrap()];
         let hosts = HostTable::new(vec![HostSpec {

@@ -109,6 +109,21 @@ impl TrustStore {
         self.anchor(proof).map_or(0, |anchor| anchor.ends.min(proof.not_after))
     }
 
+    /// A digest of all that this trust consists of: tickets are sealed to it.
+    #[must_use]
+    pub fn seal(&self) -> Digest {
+        let mut parts = Vec::new();
+        // By their debug form, so that a key that is added to either is part of it by itself.
+        parts.push(Digest::of(format!("{:?}", self.spec).as_bytes()));
+        parts.extend(self.deny.specs().map(|entry| Digest::of(format!("{entry:?}").as_bytes())));
+        parts.extend(self.anchors.certificates.iter().map(|der| Digest::of(der)));
+        let mut lists: Vec<_> = self.crls.values().map(|crl| crl.digest).collect();
+        lists.sort_unstable();
+        parts.extend(lists);
+        let bytes: Vec<u8> = parts.into_iter().flat_map(|digest| digest.0).collect();
+        Digest::of(&bytes)
+    }
+
     /// Whether a verdict of `other` on a chain's signatures is as good as this store's own: it
     /// depends on the anchors and on the smallest key that the parse lets pass.
     #[must_use]

@@ -12,6 +12,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use super::chains::{Chains, Known};
 use super::presented::{self, Presented};
 use super::quirks;
+use super::tickets::to_name;
 use super::trust::{Refused, TrustStore};
 use crate::identity::Identity;
 use crate::policy::spec::ClientCertificateMode;
@@ -51,6 +52,21 @@ impl ClientVerifier {
         }
     }
 
+    /// Asks of a resumed session what a full handshake asks: rustls does not.
+    pub(super) fn recheck(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Option<Presented>, Reject> {
+        let Some((leaf, others)) = chain.split_first() else {
+            return match self.required {
+                Required::Yes => Err(Reason::CertMissing.into()),
+                Required::No => Ok(None),
+            };
+        };
+        let mut seen = Presented::default();
+        match self.verify(leaf, others, now, &mut seen) {
+            Ok(()) => Ok(Some(seen)),
+            Err(refusal) => Err(refusal.reject),
+        }
+    }
+
     fn verify(
         &self,
         leaf: &CertificateDer<'_>,
@@ -74,6 +90,7 @@ impl ClientVerifier {
         seen.identity = Some(Arc::clone(&known.identity));
         self.store.judge(&known.identity, &known.proof, unix)?;
         seen.proof = Some(Arc::clone(&known.proof));
+        seen.named = to_name(leaf, others);
         self.chains.keep(name, known);
         Ok(())
     }

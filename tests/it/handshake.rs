@@ -416,9 +416,9 @@ async fn every_type_of_key_serves() {
 }
 
 #[tokio::test]
-async fn no_session_is_ever_resumed() {
+async fn no_session_is_resumed_where_resumption_is_off() {
     let world = World::new();
-    let (gate, _backend) = gate(&world, "").await;
+    let (gate, _backend) = gate(&world, OFF).await;
     for client in [Client::good(&world), Client::good(&world).tls12()] {
         let mut config = client.config();
         config.enable_early_data = true;
@@ -439,9 +439,9 @@ async fn no_session_is_ever_resumed() {
 }
 
 #[tokio::test]
-async fn no_session_is_ever_resumed_by_openssl_either() {
+async fn no_session_is_resumed_by_openssl_either_where_resumption_is_off() {
     let world = World::new();
-    let (gate, _backend) = gate(&world, "").await;
+    let (gate, _backend) = gate(&world, OFF).await;
     for version in ["-tls1_2", "-tls1_3"] {
         let said = s_client(&world, &gate, &format!("{version} -reconnect")).await;
         assert!(said.contains("New, TLSv1") && !said.contains("Reused"), "{said}");
@@ -471,3 +471,6 @@ async fn nothing_is_renegotiated() {
     assert!(said.contains("no renegotiation") || said.contains("handshake failure"), "{said}");
     assert!(backend.seen().is_empty());
 }
+
+/// Every handshake is a full one.
+const OFF: &str = "[resumption]\nenabled = false\n";

@@ -35,6 +35,7 @@ mod logs;
 mod map;
 mod programs;
 mod reload;
+mod resumption;
 mod revocation;
 mod rotation;
 mod routing;

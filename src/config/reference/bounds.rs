@@ -250,6 +250,35 @@ pub(crate) static SHUTDOWN: Table = Table {
     )],
 };
 
+pub(crate) static RESUMPTION: Table = Table {
+    name: "resumption",
+    form: Form::Single,
+    doc: "TLS sessions resumed by tickets. A ticket opens only for the host and the trust that it was issued under, and what it holds is judged as in a full handshake.",
+    keys: &[
+        Key::new("enabled", Kind::Flag, Default("true"), "Whether sessions are resumed."),
+        // RFC 8446 §4.6.1: seven days at most; a day spares a phone most of its handshakes.
+        Key::new(
+            "max_age",
+            duration(Duration::from_mins(1), Duration::from_hours(7 * 24)),
+            Default(r#""24h""#),
+            "How long after its full handshake a session may be resumed, however often its ticket was renewed.",
+        ),
+        // RFC 9325 §4.4.2.4 wants keys changed often; three a day, kept until their last ticket has ended.
+        Key::new(
+            "rotate",
+            duration(Duration::from_mins(1), Duration::from_hours(7 * 24)),
+            Default(r#""8h""#),
+            "How long a key of our own makes tickets.",
+        ),
+        Key::new(
+            "key_file",
+            Kind::Value("file"),
+            Optional(r#""tickets.keys""#),
+            "Keys shared with other gates, instead of our own: a line of 64 hexadecimal digits each, the first of which makes tickets.",
+        ),
+    ],
+};
+
 pub(crate) static RELOAD: Table = Table {
     name: "reload",
     form: Form::Single,

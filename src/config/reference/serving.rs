@@ -1,8 +1,8 @@
 //! The file itself, and who is served what: listeners, hosts, routes.
 
 use super::{
-    ADMIN, CONNECTION, FORWARDED, Form, HTTP, HTTP2, Key, Kind, LIMIT, LOG, Presence, RELOAD, RUNTIME, SHUTDOWN, TRUST,
-    Table, UPSTREAM,
+    ADMIN, CONNECTION, FORWARDED, Form, HTTP, HTTP2, Key, Kind, LIMIT, LOG, Presence, RELOAD, RESUMPTION, RUNTIME,
+    SHUTDOWN, TRUST, Table, UPSTREAM,
 };
 use Presence::{Conditional, Default, DefaultBut, Optional, Required};
 
@@ -23,6 +23,7 @@ pub(crate) static ROOT: Table = Table {
         Key::new("admin", Kind::Tables(&ADMIN), Optional(""), "Metrics and health."),
         Key::new("log", Kind::Tables(&LOG), Optional(""), "What is logged, and how."),
         Key::new("runtime", Kind::Tables(&RUNTIME), Optional(""), "How threads serve."),
+        Key::new("resumption", Kind::Tables(&RESUMPTION), Optional(""), "Resumed sessions."),
         Key::new("shutdown", Kind::Tables(&SHUTDOWN), Optional(""), "How it ends."),
         Key::new("reload", Kind::Tables(&RELOAD), Optional(""), "Changes while running."),
     ],
