@@ -35,7 +35,8 @@ impl Tickets {
         if !spec.enabled {
             return Ok(None);
         }
-        let text = spec.key_file.as_deref().map(|path| read(path).map_err(|what| problem(config, path, &what)));
+        let text =
+            spec.key_file.as_deref().map(|path| read(path).map_err(|what| Box::new(problem(config, path, &what))));
         let text = text.transpose()?;
         let file = text.as_ref().map(|text| Digest::of(text.as_bytes()));
         if let Some(before) = before.filter(|before| before.spec == *spec && before.file == file) {
@@ -44,7 +45,7 @@ impl Tickets {
         let keys = match (&text, &spec.key_file) {
             (Some(text), Some(path)) => {
                 let keys = parse(text).and_then(|keys| TicketKeys::shared(&keys, clock.clone()).map_err(str::to_owned));
-                keys.map_err(|what| problem(config, path, &what))?
+                keys.map_err(|what| Box::new(problem(config, path, &what)))?
             }
             _ => TicketKeys::rotating(spec, clock.clone()),
         };
@@ -80,10 +81,6 @@ fn parse(text: &str) -> Result<Vec<Zeroizing<[u8; KEY_BYTES]>>, String> {
         .collect()
 }
 
-fn problem(config: &Config, path: &Path, what: &str) -> Box<Problem> {
-    Box::new(config.places.problem_with(
-        path,
-        what,
-        "make a key with `openssl rand -hex 32`, one on each line, the newest first",
-    ))
+fn problem(config: &Config, path: &Path, what: &str) -> Problem {
+    config.places.problem_with(path, what, "make a key with `openssl rand -hex 32`, one on each line, the newest first")
 }
