@@ -242,7 +242,8 @@ const PROTECTED: &[&str] = &[
 
 #[tokio::test]
 async fn a_connection_for_the_open_host_gets_nothing_of_another() {
-    let town = Town::build("").await;
+    // More handshakes than one address may start in a second by default.
+    let town = Town::build("[connection]\nhandshakes_per_address = \"10000/s\"").await;
     for host in PROTECTED {
         for client in [town.anonymous("open.test"), town.anonymous("open.test").tls12(), town.good("open.test")] {
             let answer = town.raw(client, &get(host)).await;
