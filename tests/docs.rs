@@ -188,6 +188,7 @@ fn metrics() -> String {
     connection.established("api.example.com", HandshakeFacts { version: "TLSv1_3", protocol: "HTTP/2", kind: "full" });
     connection.served();
     drop(telemetry.metrics.route("api.example.com", "login"));
+    telemetry.metrics.anchored("mobile", "CN=Mobile CA");
     telemetry.metrics.certificate_expiry("api.example.com", 0);
     let server =
         ServerSample { upstream: "api".to_owned(), server: "10.0.0.5:9000".to_owned(), ejected: false, in_flight: 0 };

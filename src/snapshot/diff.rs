@@ -60,6 +60,7 @@ pub(super) fn configured(old: &Config, new: &Config) -> Vec<String> {
         ),
         ("http2", differ(&old.http2, &new.http2)),
         ("forwarded", differ(&old.forwarded, &new.forwarded)),
+        ("resumption", differ(&old.resumption, &new.resumption)),
         ("shutdown", old.drain_timeout != new.drain_timeout),
         ("reload", old.reload_interval != new.reload_interval),
     ];

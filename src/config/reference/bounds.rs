@@ -183,7 +183,7 @@ pub(crate) static FORWARDED: Table = Table {
 pub(crate) static ADMIN: Table = Table {
     name: "admin",
     form: Form::Single,
-    doc: "Where `/metrics`, `/live` and `/ready` are served, in the clear. Without this section they are not.",
+    doc: "Where `/metrics`, `/live`, `/ready`, `/config/status` and `/deny` are served, in the clear and to whoever can connect. Without this section they are not.",
     keys: &[
         Key::new("address", Kind::Value("address and port"), Default(r#""127.0.0.1:9901""#), "Where to listen."),
         Key::new(

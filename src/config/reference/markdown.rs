@@ -53,7 +53,7 @@ const HEAD: &str = "\
 
 <!-- Printed from src/config/reference by `UPDATE=1 cargo test --test docs`; do not edit. -->
 
-One TOML file. `portcullis check FILE` reports every problem in it at once, with its place and, where there is one, what to
+One TOML file. `portcullis check --config FILE` reports every problem in it at once, with its place and, where there is one, what to
 write instead. A file with a problem is not used, neither at the start nor on a reload.
 
 - **Unknown keys are problems**, and so are names of things that the file does not have.

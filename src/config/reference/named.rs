@@ -80,7 +80,7 @@ pub(crate) static TRUST: Table = Table {
             "deny",
             Kind::Value("file"),
             Optional(r#""denied.toml""#),
-            "The deny list: certificates that are refused although they verify (see the section on its file).",
+            "The deny list: certificates that are refused although they verify ([an example](recipes.md#revocation)).",
         ),
         Key::new(
             "deny_state",
