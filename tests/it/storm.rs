@@ -1,4 +1,4 @@
-//! Many at once: long revocation lists, reloads under traffic, and a thousand that lose together.
+//! Many at once: long revocation lists, reloads under traffic, and the half that loses together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,11 @@ use crate::harness::{Backend, Client, Gate, World};
 const TRUST: &str = "[trust.test]\nanchors = [\"ca.pem\"]";
 /// A list of some megabytes.
 const MANY: u32 = 200_000;
-/// Of each kind: those who lose and those who stay.
-const HALF: usize = 1000;
-/// The same, as metrics have it.
-const HALF_COUNTED: f64 = 1000.0;
+/// Of each kind, those who lose and those who stay: 1,000, or what `STORM_HALF` says. Two descriptors
+/// go with each connection, and other tests want some too.
+fn half() -> u32 {
+    std::env::var("STORM_HALF").ok().map_or(1000, |half| half.parse().unwrap())
+}
 
 fn config(world: &World, backend: &Backend, trust: &str) -> String {
     world.config(backend.address).replace(TRUST, &format!("{TRUST}\n{trust}"))
@@ -64,11 +65,12 @@ async fn a_list_of_200_000_numbers_is_loaded_and_requests_are_served_while_the_n
 }
 
 #[tokio::test]
-async fn a_thousand_of_two_thousand_connections_are_cut_within_a_second_and_the_others_answer() {
-    rlimit::increase_nofile_limit(16_384).unwrap();
+async fn half_of_the_connections_are_cut_within_a_second_and_the_others_answer() {
+    rlimit::increase_nofile_limit(20_000).unwrap();
+    let half = f64::from(half());
     let (world, backend) = (World::new(), Backend::echo().await);
     let text = config(&world, &backend, "deny_state = \"state.toml\"");
-    let bounds = "[connection]\nper_address = 4000\nhandshakes_per_address = \"10000/s\"\n";
+    let bounds = "[connection]\nper_address = 20000\nhandshakes_per_address = \"100000/s\"\n";
     let gate = Gate::start(&world, &format!("{text}\n{bounds}"));
     let lost = world.client(|spec| spec.cn = "lost".to_owned());
     let losers = crowd(&gate, &Client::with(&world, &lost)).await;
@@ -89,12 +91,14 @@ async fn a_thousand_of_two_thousand_connections_are_cut_within_a_second_and_the_
         assert!(gone.await.is_ok(), "a loser lives on");
     }
     const ENFORCED: &str = "portcullis_revocation_enforced_seconds";
-    gate.wait_for_metric(&format!("{ENFORCED}_count"), HALF_COUNTED).await;
-    assert_eq!(gate.metric(&format!("{ENFORCED}_bucket{{le=\"1.0\"}}")).await, HALF_COUNTED);
+    gate.wait_for_metric(&format!("{ENFORCED}_count"), half).await;
+    assert_eq!(gate.metric(&format!("{ENFORCED}_bucket{{le=\"1.0\"}}")).await, half);
+    let metrics = gate.metrics().await;
+    metrics.lines().filter(|line| line.starts_with(ENFORCED)).for_each(|line| println!("{line}"));
     for survivor in &mut survivors {
         ask(survivor).await;
     }
-    assert_eq!(gate.metric(&format!("{ENFORCED}_count")).await, HALF_COUNTED);
+    assert_eq!(gate.metric(&format!("{ENFORCED}_count")).await, half);
 }
 
 /// Connections that have had an answer each.
@@ -104,7 +108,7 @@ async fn crowd(gate: &Gate, client: &Client) -> Vec<TlsStream<TcpStream>> {
         ask(&mut stream).await;
         stream
     };
-    stream::iter(0..HALF).map(connect).buffer_unordered(32).collect().await
+    stream::iter(0..half()).map(connect).buffer_unordered(32).collect().await
 }
 
 /// One request and the whole of its answer.
