@@ -242,8 +242,6 @@ reasons! {
     ClientGone = "client_gone", Close, Downstream, "client went away";
     /// The client stopped reading its response for longer than `http.write_timeout`.
     WriteTimeout = "write_timeout", Close, Downstream, "client does not read";
-    /// The gate is draining and takes no new work.
-    Draining = "draining", Status(503), Gate, "shutting down";
     /// A bug: the exchange ended without an outcome.
     Abandoned = "abandoned", Reset, Gate, "internal error";
 }

@@ -55,7 +55,7 @@ pub(super) fn start(file: PathBuf, loaded: Loaded) -> Result<Arc<Running>, ExitC
         tracing::info!(target: "portcullis::run", %address, "listening");
     }
     if let Some(address) = running.admin {
-        tracing::info!(target: "portcullis::run", %address, "admin: /metrics, /live, /ready");
+        tracing::info!(target: "portcullis::run", %address, "admin: /metrics, /live, /ready, /config/status, /deny");
     }
     // Its thread waits for nothing else, so it is there.
     let _ = steer.send(Arc::clone(&running));

@@ -63,6 +63,5 @@ fn closes(reason: Reason) -> bool {
             | Reason::TrustWithdrawn
             | Reason::RequestFraming
             | Reason::RequestMalformed
-            | Reason::Draining
     )
 }

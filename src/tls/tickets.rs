@@ -41,8 +41,10 @@ const KEY_ID_BYTES: usize = 4;
 /// A leaf up to this long travels in its ticket; a larger one stays here. With an ECDSA P-256 leaf
 /// (about 500 bytes) a ticket is well below 1 KiB, and any gate that has the key can open it.
 const INLINE_BYTES: usize = 640;
-/// Certificates that are remembered for tickets that only name them.
-const REMEMBERED: usize = 8192;
+/// Certificates that are remembered for tickets that only name them. One that is forgotten costs a full
+/// handshake. Each may be as long as `max_chain_bytes` (32 KiB by default) and be junk behind a good leaf, so
+/// this number is what bounds the memory that an admitted client can take: 32 MiB by default.
+const REMEMBERED: usize = 1024;
 /// RFC 8446 §4.6.1: no ticket lives longer than seven days.
 const LONGEST_SECONDS: u64 = 7 * 24 * 60 * 60;
 
