@@ -1,18 +1,15 @@
 //! One handshake: ClientHello, host, the rest, and what came of it.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::HandshakeKind;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::LazyConfigAcceptor;
 
-use super::hello::Recorded;
-use super::presented::{Presented, capture};
+use super::drive::Drive;
+use super::hello::{self, NoHello};
+use super::presented::Presented;
 use super::quirks;
 use super::server::{ALPN_H2, HostConfig};
 use super::stream::TlsStream;
@@ -107,24 +104,21 @@ pub async fn handshake<IO>(io: IO, doors: &Doors<'_>, attempt: &mut Attempt) -> 
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), Recorded::new(io, doors.client_hello_bytes));
-    let start = match Pin::new(&mut acceptor).await {
-        Ok(start) => start,
-        Err(error) => {
-            let recorded = acceptor.take_io();
-            let reject = match &recorded {
-                Some(io) if io.is_full() => too_large(doors.client_hello_bytes),
-                _ => quirks::hello(&error),
+    let mut io = io;
+    let hello = match hello::read(&mut io, doors.client_hello_bytes).await {
+        Ok(hello) => hello,
+        Err(no) => {
+            let reject = match no {
+                NoHello::TooLarge => too_large(doors.client_hello_bytes),
+                NoHello::Invalid(error) => quirks::hello(&error),
             };
-            return Err(Refused { reject, io: recorded.map(|recorded| recorded.into_parts().0) });
+            return Err(Refused { reject, io: Some(io) });
         }
     };
-    let name: Option<Box<str>> = start.client_hello().server_name().map(Box::from);
-    let (mut io, client_hello) = start.io.into_parts();
-    attempt.client_hello = client_hello;
-    let host = match door(doors, name.as_deref(), attempt) {
+    let host = match door(doors, hello.name.as_deref(), attempt) {
         Ok(host) => host,
         Err(reject) => {
+            attempt.client_hello = hello.bytes;
             // Best effort: the refusal stands whether or not the client hears of it.
             let _ = io.write_all(&UNRECOGNIZED_NAME).await;
             return Err(Refused { reject, io: Some(io) });
@@ -134,14 +128,14 @@ where
     let Some(config) = doors.configs.get(host.index()) else {
         return Err(Refused { reject: Reason::Abandoned.into(), io: None });
     };
-    let start = tokio_rustls::StartHandshake::from_parts(start.accepted, io);
-    let seen = &mut attempt.presented;
-    // rustls reads the ClientHello's ticket here, before the first poll.
-    let mut accept = capture(seen, || start.into_stream(Arc::clone(&config.config)).into_fallible());
-    match poll_fn(|cx| capture(seen, || Pin::new(&mut accept).poll(cx))).await {
-        Ok(stream) => {
-            finish(TlsStream::new(stream), host, config, attempt).map_err(|reject| Refused { reject, io: None })
-        }
+    attempt.client_hello.clone_from(&hello.bytes);
+    let begun = Drive::new(io, Arc::clone(&config.config), hello.bytes);
+    let ended = match begun {
+        Ok(drive) => drive.run(&mut attempt.presented).await,
+        Err(failed) => Err(failed),
+    };
+    match ended {
+        Ok(drive) => finish(drive, host, config, attempt).map_err(|reject| Refused { reject, io: None }),
         Err((error, io)) => {
             let told = attempt.presented.as_mut().and_then(|presented| presented.reject.take());
             Err(Refused { reject: told.unwrap_or_else(|| quirks::handshake(&error)), io: Some(io) })
@@ -160,13 +154,13 @@ fn door(doors: &Doors<'_>, name: Option<&str>, attempt: &mut Attempt) -> Result<
     entry(doors.hosts, doors.default_host, name)
 }
 
-fn finish<IO>(
-    stream: TlsStream<IO>,
+fn finish<IO: AsyncRead + AsyncWrite + Unpin>(
+    drive: Drive<IO>,
     host: HostId,
     config: &HostConfig,
     attempt: &mut Attempt,
 ) -> Result<Handshaken<IO>, Reject> {
-    let session = stream.session();
+    let session = drive.session();
     let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
     if let (true, Some(verifier)) = (resumed, &config.verifier) {
         // Nobody has asked the verifier. No byte is served before it has been.
@@ -186,5 +180,7 @@ fn finish<IO>(
             return Err(Reject::new(Reason::Abandoned, "session and verifier disagree about the client certificate"));
         }
     };
+    let stream = drive.establish().map_err(|error| Reject::new(Reason::Abandoned, error.to_string()))?;
+    let stream = TlsStream::new(stream);
     Ok(Handshaken { stream, host, protocol, identity, version, cipher, resumed })
 }

@@ -3,11 +3,15 @@
 mod accept;
 mod chains;
 mod crl;
+mod drive;
 mod hello;
 mod linger;
 mod material;
+mod outgoing;
 mod presented;
 mod quirks;
+mod record;
+mod rekey;
 mod server;
 mod spec;
 mod stream;

@@ -128,6 +128,8 @@ fn config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    // The record layer after the handshake is ours (see `record`); nothing else asks for keys.
+    config.enable_secret_extraction = true;
     if let Some(Resumption { keys, seal, max_age }) = &host.resumption {
         config.ticketer = Arc::new(Tickets::new(keys, *seal, *max_age));
         // One is enough for a client that reconnects; each costs an encryption and its bytes.
