@@ -46,9 +46,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Drive<IO> {
     /// Begins with the ClientHello, which has been read, and what came with it.
     pub(super) fn new(io: IO, config: Arc<ServerConfig>, hello: Vec<u8>) -> Result<Self, (io::Error, IO)> {
         match UnbufferedServerConnection::new(config) {
-            Ok(connection) => {
-                Ok(Self { io, connection, incoming: hello, outgoing: Vec::new(), opened: Vec::new() })
-            }
+            Ok(connection) => Ok(Self { io, connection, incoming: hello, outgoing: Vec::new(), opened: Vec::new() }),
             Err(error) => Err((invalid(error), io)),
         }
     }
@@ -165,9 +163,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Drive<IO> {
     /// # Errors
     /// Of the library: the handshake is not over, or its keys are kept secret.
     pub(super) fn establish(self) -> Result<Established<IO>, Error> {
+        self.establish_for(u64::MAX)
+    }
+
+    /// As [`Self::establish`]; a key protects no more than `most` records, nor more than its suite lets it.
+    pub(super) fn establish_for(self, most: u64) -> Result<Established<IO>, Error> {
         let Self { io, connection, incoming, outgoing, opened } = self;
         let (secrets, kernel) = connection.dangerous_into_kernel_connection()?;
-        let (version, limit) = (kernel.protocol_version(), rekey::limit(kernel.negotiated_cipher_suite()));
+        let (version, limit) = (kernel.protocol_version(), rekey::limit(kernel.negotiated_cipher_suite()).min(most));
         let unknown = || Error::General("a cipher suite without a record layer".to_owned());
         let opener = Protection::new(version, secrets.rx, limit).ok_or_else(unknown)?;
         let sealer = Protection::new(version, secrets.tx, limit).ok_or_else(unknown)?;

@@ -34,3 +34,7 @@ pub use self::trust::{Proof, TrustStore};
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "`tokio::test` builds the test's own runtime")]
 mod tests;
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "`tokio::test` builds the test's own runtime")]
+mod record_tests;

@@ -166,9 +166,7 @@ impl Protection {
         body: &'r mut [u8],
     ) -> Result<&'r mut [u8], Fault> {
         let aad = tls12_aad(sequence, kind, body.len().checked_sub(TAG).ok_or(BAD_RECORD)?);
-        self.key
-            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), body)
-            .map_err(|_| BAD_RECORD)
+        self.key.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), body).map_err(|_| BAD_RECORD)
     }
 }
 

@@ -33,12 +33,7 @@ impl Rekey {
     }
 
     /// Obeys the record of handshake messages `message` of a client.
-    pub(super) fn message(
-        &mut self,
-        message: &[u8],
-        opener: &mut Protection,
-        out: &mut Outgoing,
-    ) -> Result<(), Fault> {
+    pub(super) fn message(&mut self, message: &[u8], opener: &mut Protection, out: &mut Outgoing) -> Result<(), Fault> {
         let Some(source) = &mut self.source else { return self.renegotiation(out) };
         // RFC 8446 §5.1: keys change at the end of a record, so the message has its record for itself.
         let answer = match message {

@@ -125,13 +125,6 @@ impl<IO> TlsStream<IO> {
         }
         Ok(())
     }
-
-    /// The connection is over, and the client shall hear why if it still listens.
-    fn break_off(&mut self, fault: Fault) -> io::Error {
-        self.end = End::Broken(fault.0);
-        self.out.alert(fault.0);
-        fault.into()
-    }
 }
 
 impl From<Fault> for io::Error {
@@ -141,6 +134,15 @@ impl From<Fault> for io::Error {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
+    /// The connection is over, and the client shall hear why if it still listens.
+    fn break_off(&mut self, cx: &mut Context<'_>, fault: Fault) -> io::Error {
+        self.end = End::Broken(fault.0);
+        self.out.alert(fault.0);
+        // Whoever closes the connection flushes once more; a client that does not read hears nothing.
+        let _ = self.out.poll_flush(&mut self.io, cx);
+        fault.into()
+    }
+
     /// Reads records into `scratch`, behind those that wait, and opens them.
     fn poll_open(&mut self, cx: &mut Context<'_>, scratch: &mut [u8], buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
@@ -148,7 +150,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             let kept = self.sealed.len();
             let (front, room) = scratch.split_at_mut_checked(kept).ok_or(io::ErrorKind::InvalidData)?;
             front.copy_from_slice(&self.sealed);
-            let whole = record::length(front).map_err(|fault| self.break_off(fault))?;
+            let whole = record::length(front).map_err(|fault| self.break_off(cx, fault))?;
             let mut count = 0;
             if whole.is_none_or(|length| length > kept) {
                 // Not more than can be handed on, or it would be copied once more.
@@ -163,7 +165,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             }
             let end = kept.saturating_add(count);
             let bytes = scratch.get_mut(..end).unwrap_or_default();
-            let used = self.open(bytes, buf).map_err(|fault| self.break_off(fault))?;
+            let used = self.open(bytes, buf).map_err(|fault| self.break_off(cx, fault))?;
             self.keep(bytes.get(used..).unwrap_or_default());
             // Answers to the client's KeyUpdate and our alerts go out whether or not anybody writes.
             if self.out.is_urgent() {
