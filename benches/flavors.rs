@@ -1,7 +1,8 @@
 //! What a request and a handshake cost the gate, by thread model: whole processes, real sockets,
 //! CPU time as the kernel accounts it.
 //!
-//! `cargo bench --bench flavors -- [rounds]`. Gates of each flavor run at the same time and are
+//! `cargo bench --bench flavors -- [rounds]`. With `PORTCULLIS_BEFORE=path` in the environment, a gate of that binary
+//! takes part, to compare a change with what was before it. Gates of each kind run at the same time and are
 //! driven in turn, round by round, so that a noisy machine is noisy to all of them. The figure is
 //! CPU-microseconds (user and system) of the gate per unit of work; only ratios within one run
 //! mean anything.
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use portcullis::tools::pki::{Authority, Issued, KeyKind, LeafSpec, Name, Validity};
 use rustls::pki_types::ServerName;
@@ -41,6 +42,9 @@ use tokio_rustls::TlsConnector;
 const CONNECTIONS: usize = 16;
 const REQUESTS: usize = 500;
 const STREAMS: usize = 16;
+/// Bulk bodies of one round, and the bytes of each.
+const BULKS: usize = 160;
+const BULK: usize = 1 << 20;
 /// Handshakes of one round.
 const HANDSHAKES: usize = 500;
 /// The body of every response.
@@ -56,10 +60,14 @@ async fn measure(rounds: usize) {
     let backend = backend().await;
     let dir = tempfile::tempdir().unwrap();
     let client = certificates(dir.path());
-    let gates: Vec<_> =
-        ["thread-per-core", "work-stealing"].map(|flavor| Gate::start(dir.path(), flavor, backend)).into();
-    println!("CPU-µs of the gate per unit: median (min-max) of {rounds} rounds; ratio to {}", gates[0].flavor);
-    for work in [Work::Http1, Work::Http2, Work::Handshake] {
+    let own = env!("CARGO_BIN_EXE_portcullis");
+    let mut gates: Vec<_> =
+        ["thread-per-core", "work-stealing"].map(|flavor| Gate::start(dir.path(), own, flavor, flavor, backend)).into();
+    if let Ok(before) = std::env::var("PORTCULLIS_BEFORE") {
+        gates.insert(0, Gate::start(dir.path(), &before, "before", "thread-per-core", backend));
+    }
+    println!("CPU-µs of the gate per unit: median (min-max) of {rounds} rounds; ratio to {}", gates[0].name);
+    for work in [Work::Http1, Work::Http2, Work::Handshake, Work::Download, Work::Upload] {
         let mut figures = vec![Vec::new(); gates.len()];
         for round in 0..=rounds {
             for (gate, figures) in gates.iter().zip(&mut figures) {
@@ -76,7 +84,7 @@ async fn measure(rounds: usize) {
         for (gate, figures) in gates.iter().zip(&mut figures) {
             let middle = median(figures);
             let (least, most) = (figures[0], figures[figures.len() - 1]);
-            println!("{work:?}\t{}\t{middle:.1} ({least:.1}-{most:.1})\t{:.2}", gate.flavor, middle / first);
+            println!("{work:?}\t{}\t{middle:.1} ({least:.1}-{most:.1})\t{:.2}", gate.name, middle / first);
         }
     }
 }
@@ -94,6 +102,10 @@ enum Work {
     Http2,
     /// A full mTLS handshake and one request, on a new connection each.
     Handshake,
+    /// 1 MiB to the client, over HTTP/1.1.
+    Download,
+    /// 1 MiB from the client, over HTTP/1.1.
+    Upload,
 }
 
 impl Work {
@@ -103,13 +115,15 @@ impl Work {
             let client = Arc::clone(client);
             tokio::spawn(async move {
                 match self {
-                    Self::Http1 => http1(&client, gate, REQUESTS).await,
+                    Self::Http1 => http1(&client, gate, REQUESTS, "/bench", 0, BODY).await,
                     Self::Http2 => http2(&client, gate).await,
                     Self::Handshake => {
                         for _ in 0..HANDSHAKES / CONNECTIONS {
-                            http1(&client, gate, 1).await;
+                            http1(&client, gate, 1, "/bench", 0, BODY).await;
                         }
                     }
+                    Self::Download => http1(&client, gate, BULKS / CONNECTIONS, "/bulk", 0, BULK).await,
+                    Self::Upload => http1(&client, gate, BULKS / CONNECTIONS, "/upload", BULK, BODY).await,
                 }
             })
         });
@@ -119,19 +133,27 @@ impl Work {
         match self {
             Self::Http1 | Self::Http2 => CONNECTIONS * REQUESTS,
             Self::Handshake => HANDSHAKES / CONNECTIONS * CONNECTIONS,
+            Self::Download | Self::Upload => BULKS,
         }
     }
 }
 
-async fn http1(client: &Client, gate: SocketAddr, requests: usize) {
+async fn http1(client: &Client, gate: SocketAddr, requests: usize, path: &str, sent: usize, received: usize) {
     let stream = client.connect(gate, b"http/1.1").await;
     let (mut send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     for _ in 0..requests {
-        let request = Request::get("/bench").header("host", "localhost").body(Empty::<Bytes>::new()).unwrap();
+        let method = if sent == 0 { "GET" } else { "PUT" };
+        let body = Full::new(Bytes::from_static(&ZEROS[..sent]));
+        let request = Request::builder().method(method).uri(path).header("host", "localhost").body(body).unwrap();
         let response = send.send_request(request).await.unwrap();
         assert_eq!(response.status(), 200);
-        assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), BODY);
+        let mut body = response.into_body();
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            length += frame.unwrap().into_data().map_or(0, |data| data.len());
+        }
+        assert_eq!(length, received);
     }
 }
 
@@ -144,7 +166,7 @@ async fn http2(client: &Client, gate: SocketAddr) {
         let mut send = send.clone();
         tokio::spawn(async move {
             for _ in 0..REQUESTS.div_ceil(STREAMS) {
-                let request = Request::get("https://localhost/bench").body(Empty::<Bytes>::new()).unwrap();
+                let request = Request::get("https://localhost/bench").body(Full::<Bytes>::default()).unwrap();
                 let response = send.send_request(request).await.unwrap();
                 assert_eq!(response.status(), 200);
                 assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), BODY);
@@ -197,20 +219,35 @@ fn certificates(dir: &Path) -> Arc<Client> {
     Arc::new(Client::new(&ca, &client))
 }
 
-/// A server that answers every request with the same bytes.
+static ZEROS: [u8; BULK] = [0; BULK];
+
+/// A server that answers every request with the same bytes, once it has the whole of it.
 async fn backend() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {BODY}\r\n\r\n").into_bytes();
-    answer.resize(answer.len() + BODY, b'x');
-    let answer: &'static [u8] = answer.leak();
+    let [answer, bulk] = [BODY, BULK].map(|length| {
+        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").into_bytes();
+        answer.resize(answer.len() + length, b'x');
+        &*answer.leak()
+    });
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let _ = stream.set_nodelay(true);
-                let mut buffer = vec![0; 16 * 1024];
-                // The gate sends each head in one write, and no bodies.
-                while let Ok(1..) = stream.read(&mut buffer).await {
+                let mut buffer = vec![0; 64 * 1024];
+                // The gate sends each head in one write, or the beginning of the body behind it.
+                while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                    if buffer.starts_with(b"PUT ") {
+                        let head = buffer[..count].windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+                        let mut left = BULK - (count - head);
+                        while left > 0 {
+                            match stream.read(&mut buffer).await {
+                                Ok(count @ 1..) => left -= count,
+                                _ => return,
+                            }
+                        }
+                    }
+                    let answer = if buffer.starts_with(b"GET /bulk") { bulk } else { answer };
                     if stream.write_all(answer).await.is_err() {
                         return;
                     }
@@ -222,14 +259,14 @@ async fn backend() -> SocketAddr {
 }
 
 struct Gate {
-    flavor: &'static str,
+    name: &'static str,
     child: Child,
     address: SocketAddr,
 }
 
 impl Gate {
-    fn start(dir: &Path, flavor: &'static str, backend: SocketAddr) -> Self {
-        let file = dir.join(format!("{flavor}.toml"));
+    fn start(dir: &Path, binary: &str, name: &'static str, flavor: &str, backend: SocketAddr) -> Self {
+        let file = dir.join(format!("{name}.toml"));
         let config = format!(
             r#"
 [[listener]]
@@ -266,7 +303,7 @@ threads = 1
         fs::write(&file, config).unwrap();
         // Pinned, so that the client and the backend do not take turns with it.
         let mut child = Command::new("taskset")
-            .args(["-c", "0", env!("CARGO_BIN_EXE_portcullis"), "run", "--config"])
+            .args(["-c", "0", binary, "run", "--config"])
             .arg(&file)
             .stdout(Stdio::piped())
             .spawn()
@@ -276,7 +313,7 @@ threads = 1
         let line: serde_json::Value = serde_json::from_str(&listening).unwrap();
         let address = line["address"].as_str().unwrap().parse().unwrap();
         std::thread::spawn(move || lines.for_each(drop));
-        Self { flavor, child, address }
+        Self { name, child, address }
     }
 
     /// CPU time so far, user and system. `schedstat` counts nanoseconds, but per thread.

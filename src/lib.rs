@@ -8,7 +8,8 @@ pub mod clock;
 pub mod memory;
 pub mod reject;
 
-// Facts: pure.
+// Facts: pure; and HTTP/1.1 as bytes.
+pub mod codec;
 pub mod drain;
 pub mod identity;
 pub mod message;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// Lowest first. Rooms of one layer are strangers to each other.
 const LAYERS: &[&[&str]] = &[
     &["clock", "memory", "reject"],
-    &["drain", "identity", "message"],
+    &["codec", "drain", "identity", "message"],
     &["policy", "telemetry"],
     &["revocation"],
     &["http1", "http2", "limits", "net", "runtime", "tls", "upstream"],
@@ -29,7 +29,7 @@ const LAYERS: &[&[&str]] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("arc_swap::", &["limits", "snapshot"]),
     ("governor::", &["limits"]),
-    ("httparse::", &["http1"]),
+    ("httparse::", &["codec", "http1"]),
     ("p12_keystore::", &["tools"]),
     ("ppp::", &["net"]),
     ("prometheus_client::", &["telemetry"]),

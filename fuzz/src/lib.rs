@@ -11,12 +11,13 @@ pub mod http2_meter;
 pub mod proxy_protocol;
 mod run;
 pub mod target;
+pub mod upstream_response;
 
 /// A promise: it holds for any bytes, or the call panics.
 pub type Check = fn(&[u8]);
 
 /// Every target, by the name of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("certificate", certificate::check),
     ("client_hello", client_hello::check),
     ("config", config::check),
@@ -24,4 +25,5 @@ pub const TARGETS: [(&str, Check); 7] = [
     ("http2_meter", http2_meter::check),
     ("proxy_protocol", proxy_protocol::check),
     ("target", target::check),
+    ("upstream_response", upstream_response::check),
 ];

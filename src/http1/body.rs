@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::alarm::{Alarm, after};
 use super::wire::{self, Wire};
+use crate::codec::{Alarm, after};
 use crate::reject::{Reason, Reject};
 
 /// The body of one exchange. It reads from the stream when it is polled and not ahead; once its exchange is over it

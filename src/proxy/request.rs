@@ -133,14 +133,13 @@ impl Exchange {
         let authority = asked.authority.clone();
         self.rewrite(&mut parts, &asked, snapshot);
         parts.uri = asked.target;
-        let mut request = Request::from_parts(parts, body);
-        hyper::ext::on_informational(&mut request, move |hint| {
-            let mut headers = hint.headers().clone();
+        let request = Request::from_parts(parts, body);
+        let hint = move |status, mut headers: HeaderMap| {
             hop::strip_response(&mut headers);
-            early.send(hint.status(), &headers);
-        });
+            early.send(status, &headers);
+        };
         let authority = authority.to_str().map_err(|_| Reject::from(Reason::AuthorityInvalid))?;
-        let mut response = upstream.send(&asked.permit, self.worker.seat.0, authority, request).await?;
+        let mut response = upstream.send(&asked.permit, self.worker.seat.0, authority, request, &hint).await?;
         record.answered();
         hop::strip_response(response.headers_mut());
         response.headers_mut().insert(request_id::NAME, id);
@@ -274,15 +273,14 @@ impl Forwarded {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return response.map(|body| ResponseBody::upstream(body, record, received, in_flight)).into();
         }
-        let Some((asked, protocol)) = upgrade.and_then(|asked| asked.protocol().map(|protocol| (asked, protocol)))
-        else {
+        let asked = upgrade.and_then(|asked| asked.protocol().map(|protocol| (asked, protocol)));
+        let (Some((asked, protocol)), Some(upstream)) = (asked, response.body_mut().tunnel()) else {
             // RFC 9110 §15.2.2: a server must not switch to what was not asked for.
             let reject = Reject::new(Reason::UpstreamInvalid, "101 without a request to upgrade");
             return respond::refusal(reject, record).into();
         };
         record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
         response.headers_mut().insert(UPGRADE, protocol);
-        let upstream = hyper::upgrade::on(&mut response);
         let (head, body) = response.into_parts();
         let tunnel = Tunnel { upstream, record, in_flight, idle, held: body, asked };
         Answer { response: Response::from_parts(head, ResponseBody::empty()), tunnel: Some(tunnel) }

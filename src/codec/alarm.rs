@@ -9,13 +9,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// A timer that is armed for the first deadline anybody waits for, and moved only if it rings too early or too late:
 /// a busy connection has a new deadline for every request and touches the timer once in an idle timeout.
 #[derive(Debug, Default)]
-pub(super) struct Alarm {
+pub struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
     /// Ready when `deadline` has passed.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
@@ -31,7 +31,7 @@ impl Alarm {
 }
 
 /// The time after `wait`.
-pub(super) fn after(wait: Duration) -> Instant {
+pub fn after(wait: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(wait).unwrap_or_else(|| now + FOREVER)
 }

@@ -4,7 +4,7 @@ use memchr::memchr2;
 
 /// How far a block of lines has been looked at. No byte is looked at twice, however slowly they come.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Scan {
+pub struct Scan {
     next: usize,
     line: usize,
     lines: usize,
@@ -12,7 +12,7 @@ pub(super) struct Scan {
 
 /// A line end that is not CRLF: what one parser takes for an end and another for a character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub enum Flaw {
     /// CR without LF.
     BareCr,
     /// LF without CR.
@@ -21,7 +21,7 @@ pub(super) enum Flaw {
 
 impl Flaw {
     /// The flaw in words.
-    pub(super) const fn detail(self) -> &'static str {
+    pub const fn detail(self) -> &'static str {
         match self {
             Self::BareCr => "a CR without LF",
             Self::BareLf => "an LF without CR",
@@ -35,7 +35,7 @@ impl Scan {
     ///
     /// # Errors
     /// A line end that is not CRLF, as soon as it is seen.
-    pub(super) fn advance(&mut self, block: &[u8]) -> Result<Option<usize>, Flaw> {
+    pub fn advance(&mut self, block: &[u8]) -> Result<Option<usize>, Flaw> {
         while let Some(found) = block.get(self.next..).and_then(|rest| memchr2(b'\r', b'\n', rest)) {
             let at = self.next + found;
             match (block.get(at), block.get(at + 1)) {
@@ -59,7 +59,7 @@ impl Scan {
     }
 
     /// How many lines are complete, without the empty one.
-    pub(super) const fn lines(&self) -> usize {
+    pub const fn lines(&self) -> usize {
         self.lines
     }
 }

@@ -1,6 +1,6 @@
 //! Header and trailer fields: from complete lines to a map, strictly.
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
     EXPECT, FORWARDED, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, MAX_FORWARDS,
@@ -9,6 +9,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::Wrong;
+
 /// The fields of `block`: `count` lines, each ended by CRLF, and an empty line. The values share the block's memory.
 ///
 /// Values may hold HTAB, visible ASCII and obs-text (0x80-0xff): RFC 9110 §5.5 lets it pass as opaque bytes, no
@@ -16,20 +18,34 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 ///
 /// # Errors
 /// What is wrong with the block.
-pub(super) fn parse(block: &Bytes, count: usize) -> Result<HeaderMap, &'static str> {
+pub fn parse(block: &Bytes, count: usize) -> Result<HeaderMap, Wrong> {
     if count <= INLINE {
         return collect(block, &mut [httparse::EMPTY_HEADER; INLINE]);
     }
     collect(block, &mut vec![httparse::EMPTY_HEADER; count])
 }
 
+/// Appends a field. Neither names nor values can hold a line end.
+pub fn put(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
+    out.put_slice(name.as_str().as_bytes());
+    out.put_slice(b": ");
+    out.put_slice(value.as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+/// Whether `Connection` names an option.
+pub fn connection_names(fields: &HeaderMap, option: &str) -> bool {
+    let mut options = fields.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.any(|named| named.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+}
+
 /// Whether a field may come behind a body. Not, if it says something about the message, its way or its sender that
 /// somebody has acted upon before the body ended (RFC 9110 §6.5.1).
-pub(super) fn may_trail(name: &HeaderName) -> bool {
+pub fn may_trail(name: &HeaderName) -> bool {
     !NEVER_TRAILERS.contains(name) && !NEVER_TRAILERS_CUSTOM.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
-fn collect<'b>(block: &'b Bytes, slots: &mut [httparse::Header<'b>]) -> Result<HeaderMap, &'static str> {
+fn collect<'b>(block: &'b Bytes, slots: &mut [httparse::Header<'b>]) -> Result<HeaderMap, Wrong> {
     let fields = match httparse::parse_headers(block, slots) {
         Ok(httparse::Status::Complete((used, fields))) if used == block.len() => fields,
         Ok(_) => return Err("the fields end before their end"),

@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 
 /// Bytes in the order in which they will be written.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub struct Outbox {
     front: VecDeque<Bytes>,
     front_bytes: usize,
     tail: BytesMut,
@@ -21,17 +21,17 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Empty; `vectored` is what the stream says about itself.
-    pub(super) const fn new(tail: BytesMut, vectored: bool) -> Self {
+    pub const fn new(tail: BytesMut, vectored: bool) -> Self {
         Self { front: VecDeque::new(), front_bytes: 0, tail, taken: 0, unflushed: false, vectored }
     }
 
     /// Where small pieces are appended.
-    pub(super) const fn tail(&mut self) -> &mut BytesMut {
+    pub const fn tail(&mut self) -> &mut BytesMut {
         &mut self.tail
     }
 
     /// Appends a piece.
-    pub(super) fn push(&mut self, piece: Bytes) {
+    pub fn push(&mut self, piece: Bytes) {
         if piece.len() < WORTH_KEEPING || !self.vectored {
             self.tail.extend_from_slice(&piece);
             return;
@@ -44,22 +44,27 @@ impl Outbox {
     }
 
     /// How many bytes wait.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.front_bytes + self.tail.len()
     }
 
+    /// Whether no bytes wait.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How many bytes have been taken since the beginning: whether the client reads at all.
-    pub(super) const fn taken(&self) -> u64 {
+    pub const fn taken(&self) -> u64 {
         self.taken
     }
 
     /// Whether nothing waits, neither here nor in the stream's own buffers.
-    pub(super) fn is_flushed(&self) -> bool {
-        self.len() == 0 && !self.unflushed
+    pub fn is_flushed(&self) -> bool {
+        self.is_empty() && !self.unflushed
     }
 
     /// Gives unused memory back.
-    pub(super) fn shrink(&mut self) {
+    pub fn shrink(&mut self) {
         if self.tail.is_empty() && self.tail.capacity() > 0 {
             self.tail = BytesMut::new();
         }
@@ -69,7 +74,7 @@ impl Outbox {
     }
 
     /// Writes until at most `leave` bytes wait.
-    pub(super) fn poll_write<IO: AsyncWrite + Unpin>(
+    pub fn poll_write<IO: AsyncWrite + Unpin + ?Sized>(
         &mut self,
         io: &mut IO,
         cx: &mut Context<'_>,
@@ -87,7 +92,7 @@ impl Outbox {
     }
 
     /// Writes everything, through the stream's own buffers.
-    pub(super) fn poll_flush<IO: AsyncWrite + Unpin>(
+    pub fn poll_flush<IO: AsyncWrite + Unpin + ?Sized>(
         &mut self,
         io: &mut IO,
         cx: &mut Context<'_>,
@@ -105,7 +110,11 @@ impl Outbox {
         self.front.push_back(piece);
     }
 
-    fn poll_write_once<IO: AsyncWrite + Unpin>(&self, io: &mut IO, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_write_once<IO: AsyncWrite + Unpin + ?Sized>(
+        &self,
+        io: &mut IO,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         if self.front.is_empty() {
             return Pin::new(io).poll_write(cx, &self.tail);
         }
