@@ -10,6 +10,7 @@ pub mod reject;
 
 // Facts: pure.
 pub mod drain;
+pub mod fingerprint;
 pub mod identity;
 pub mod message;
 
