@@ -137,7 +137,7 @@ fn serial(index: u32) -> Vec<u8> {
 
 async fn shake(hosts: &HostTable, configs: &[HostConfig], connector: &TlsConnector) {
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
-    let doors = Doors { hosts, configs, default_host: None, client_hello_bytes: 16 * 1024 };
+    let doors = Doors { hosts, configs, default_host: None, client_hello_bytes: 16 * 1024, first_look: &|_| Ok(()) };
     let mut attempt = Attempt::default();
     let name = ServerName::try_from("api.test").expect("a name");
     let (served, client) = tokio::join!(handshake(far, &doors, &mut attempt), connector.connect(name, near));

@@ -67,8 +67,13 @@ impl World {
     async fn shake_hands(&self) {
         // More than either side has to say before it listens.
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let doors =
-            Doors { hosts: &self.hosts, configs: &self.configs, default_host: None, client_hello_bytes: 16 * 1024 };
+        let doors = Doors {
+            hosts: &self.hosts,
+            configs: &self.configs,
+            default_host: None,
+            client_hello_bytes: 16 * 1024,
+            first_look: &|_| Ok(()),
+        };
         let mut attempt = Attempt::default();
         let name = HOST.try_into().expect("a name");
         let (shaken, connected) = tokio::join!(handshake(far, &doors, &mut attempt), self.client.connect(name, near));

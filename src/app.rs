@@ -19,7 +19,7 @@ use crate::limits::Permits;
 use crate::net::listen;
 use crate::proxy::{self, Door, Shared, Worker};
 use crate::runtime::{self, Seat};
-use crate::snapshot::{self, FileWatch, Inputs, Parts, Reloader, Snapshot, Trigger, build, digest};
+use crate::snapshot::{self, FileWatch, Inputs, Parts, Published, Reloader, Snapshot, Trigger, build, digest};
 use crate::telemetry::{AccessLog, Telemetry};
 
 /// Why a gate did not start.
@@ -92,6 +92,7 @@ impl Running {
             // A worker that panicked has ended too; the panic was printed where it happened.
             let _ = worker.join();
         }
+        self.reloader.published().current().write_learned();
     }
 }
 
@@ -208,6 +209,7 @@ fn aside(
         }
         tokio::select! {
             () = watch(&reloader, watched) => {}
+            () = write_learned(reloader.published()) => {}
             () = drain.finished_after_start() => {}
         }
     });
@@ -236,6 +238,18 @@ async fn watch(reloader: &Arc<Reloader>, mut watched: FileWatch) {
         // Not on this thread, which answers probes. Its outcome is in the log and in the metrics.
         let _ = tokio::task::spawn_blocking(move || reloading.reload(Trigger::FileChange)).await;
         watched.replace(reloader.files());
+    }
+}
+
+/// Writes down what is learned of clients, as long as the gate runs.
+async fn write_learned(published: &Published) {
+    /// Seldom enough for any disk; what a crash loses is learned again.
+    const INTERVAL: Duration = Duration::from_secs(5);
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let snapshot = published.current();
+        // Its outcome is in the log.
+        let _ = tokio::task::spawn_blocking(move || snapshot.write_learned()).await;
     }
 }
 

@@ -11,6 +11,7 @@ pub mod reject;
 // Facts: pure; and HTTP/1.1 as bytes.
 pub mod codec;
 pub mod drain;
+pub mod fingerprint;
 pub mod identity;
 pub mod message;
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// Lowest first. Rooms of one layer are strangers to each other.
 const LAYERS: &[&[&str]] = &[
     &["clock", "memory", "reject"],
-    &["codec", "drain", "identity", "message"],
+    &["codec", "drain", "fingerprint", "identity", "message"],
     &["policy", "telemetry"],
     &["revocation"],
     &["http1", "http2", "limits", "net", "runtime", "tls", "upstream"],
@@ -45,7 +45,7 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that decide, and what a decision may not name.
-const PURE: &[&str] = &["reject", "identity", "message", "policy", "revocation"];
+const PURE: &[&str] = &["reject", "fingerprint", "identity", "message", "policy", "revocation"];
 const IMPURE: &[&str] =
     &["tokio::", "std::fs", "Instant::now", "SystemTime::now", "tracing::", "std::env", "std::net::Tcp"];
 

@@ -48,6 +48,7 @@ async fn attempt(bytes: &[u8], pieces: Pieces) -> Verdict {
         configs: &world.configs,
         default_host: world.hosts.find(OPEN),
         client_hello_bytes: CLIENT_HELLO_BYTES,
+        first_look: &|_| Ok(()),
     };
     let mut attempt = Attempt::default();
     let shaking = async {

@@ -6,6 +6,7 @@
 pub mod certificate;
 pub mod client_hello;
 pub mod config;
+pub mod fingerprint;
 pub mod http1;
 pub mod http2_meter;
 pub mod proxy_protocol;
@@ -21,6 +22,7 @@ pub const TARGETS: [(&str, Check); 8] = [
     ("certificate", certificate::check),
     ("client_hello", client_hello::check),
     ("config", config::check),
+    ("fingerprint", fingerprint::check),
     ("http1", http1::check),
     ("http2_meter", http2_meter::check),
     ("proxy_protocol", proxy_protocol::check),

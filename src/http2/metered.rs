@@ -19,6 +19,7 @@ pub(super) struct Metered<IO> {
     meter: Meter,
     clock: Clock,
     verdict: Arc<OnceLock<Reason>>,
+    print: Arc<OnceLock<Box<str>>>,
     flush: Flush,
 }
 
@@ -38,9 +39,16 @@ enum Flush {
 }
 
 impl<IO> Metered<IO> {
-    /// `verdict` is where the reason will be found after the failure.
-    pub(super) fn new(io: IO, bounds: Settings, clock: Clock, verdict: Arc<OnceLock<Reason>>) -> Self {
-        Self { io, meter: Meter::new(bounds), clock, verdict, flush: Flush::Done }
+    /// `verdict` is where the reason will be found after the failure, and `print` where the client's fingerprint will be
+    /// before the first request is answered.
+    pub(super) fn new(
+        io: IO,
+        bounds: Settings,
+        clock: Clock,
+        verdict: Arc<OnceLock<Reason>>,
+        print: Arc<OnceLock<Box<str>>>,
+    ) -> Self {
+        Self { io, meter: Meter::new(bounds), clock, verdict, print, flush: Flush::Done }
     }
 }
 
@@ -68,7 +76,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Metered<IO> {
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
         let read = buf.filled().get(before..).unwrap_or_default();
         let clock = &this.clock;
-        Poll::Ready(this.meter.received(read, || clock.now()).map_err(|reason| {
+        let received = this.meter.received(read, || clock.now());
+        if let Some(print) = this.meter.fingerprint() {
+            let _ = this.print.set(print);
+        }
+        Poll::Ready(received.map_err(|reason| {
             let _ = this.verdict.set(reason);
             io::Error::other(reason.code())
         }))

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::peer::Peer;
 use super::request::Exchange;
-use super::{Worker, tunnel};
+use super::{Worker, stack, tunnel};
 use crate::clock::Clock;
 use crate::drain::{Busy, Drain};
 use crate::http1::{self, Ended};
@@ -100,6 +100,7 @@ async fn establish(
         configs: &snapshot.tls,
         default_host: listener.default_host,
         client_hello_bytes: snapshot.connection.client_hello_bytes,
+        first_look: &|_| Ok(()),
     };
     let mut attempt = Attempt::default();
     let done = tokio::select! {
@@ -109,6 +110,7 @@ async fn establish(
     drop(handshake);
     record.identity = attempt.presented.take().and_then(|presented| presented.identity);
     record.server_name.clone_from(&attempt.server_name);
+    record.print = attempt.print;
     let done: Handshaken<_> = match done {
         Ok(Ok(done)) => done,
         Ok(Err(Refused { reject, io })) => return Err(Turned { reject, farewell: io.map(|io| (io, permit)) }),
@@ -117,7 +119,9 @@ async fn establish(
             return Err(Reject::new(Reason::HandshakeTimeout, detail).into());
         }
     };
-    let peer = Peer::establish(&done, attempt.server_name.as_deref(), record.peer, &snapshot, &worker.shared.clock)?;
+    let peer = Peer::establish(&done, &attempt, record.peer, &snapshot, &worker.shared.clock)?;
+    peer.tell_stack(&attempt.client_hello);
+    stack::observe(&peer, &snapshot, done.host, &worker.shared.telemetry.metrics);
     peer.count_anchor(&snapshot, done.host, &worker.shared.telemetry.metrics);
     let kind = if done.resumed { "resumed" } else { "full" };
     record.established(&peer.who.host, HandshakeFacts { version: done.version, protocol: peer.who.protocol, kind });
@@ -154,12 +158,14 @@ async fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Result<(), 
     drop(snapshot);
     let clock = worker.shared.clock.clone();
     let drain = worker.shared.drain.clone();
+    let http2_print = Arc::clone(&peer.who.http2);
     let exchange = Arc::new(Exchange::new(peer, worker));
     let ((stop, stopped), (cut, is_cut)) = (watch::channel(false), watch::channel(false));
     let talk = async {
         match protocol {
             Protocol::Http2 => {
-                http2::serve(stream, http2, clock.clone(), (stopped, is_cut), Arc::clone(&exchange)).await
+                let signals = (stopped, is_cut);
+                http2::serve(stream, http2, clock.clone(), signals, http2_print, Arc::clone(&exchange)).await
             }
             Protocol::Http1 => speak_http1(stream, http1, stopped, is_cut, &exchange).await,
         }

@@ -7,6 +7,7 @@ mod connection;
 mod peer;
 mod request;
 mod respond;
+mod stack;
 mod tunnel;
 
 use std::net::SocketAddr;

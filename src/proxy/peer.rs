@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use http::HeaderMap;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::identity::{Identity, IdentityHeaders};
+use crate::fingerprint::{self, Stack};
+use crate::identity::{FingerprintHeaders, Formats, Identity, IdentityHeaders};
 use crate::message::forwarded::{Hop, Trust, trust_of};
 use crate::policy::spec::ClientCertificateMode;
 use crate::policy::{Host, HostId};
 use crate::reject::{Reason, Reject};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Metrics, Who};
-use crate::tls::{Handshaken, Proof, Protocol};
+use crate::tls::{Attempt, Handshaken, Proof, Protocol};
 
 /// The client at the other end.
 #[derive(Debug)]
@@ -21,7 +23,8 @@ pub(super) struct Peer {
     /// What its requests' lines share.
     pub(super) who: Arc<Who>,
     /// Its identity headers, rendered.
-    pub(super) headers: IdentityHeaders,
+    headers: IdentityHeaders,
+    fingerprints: FingerprintHeaders,
     /// How we name this hop to the upstream.
     pub(super) hop: Hop,
     proof: Option<Arc<Proof>>,
@@ -39,7 +42,7 @@ impl Peer {
     /// [`Reason::Abandoned`] if the snapshot does not have the host it chose: a bug.
     pub(super) fn establish<IO>(
         done: &Handshaken<IO>,
-        server_name: Option<&str>,
+        attempt: &Attempt,
         address: SocketAddr,
         snapshot: &Snapshot,
         clock: &Clock,
@@ -55,6 +58,8 @@ impl Peer {
             peer: address,
             host: host.name().into(),
             identity: done.identity.as_ref().map(|verified| Arc::clone(&verified.identity)),
+            print: attempt.print,
+            http2: Arc::default(),
             withdrawn: OnceLock::new(),
             tls: done.version,
             protocol: match done.protocol {
@@ -65,10 +70,11 @@ impl Peer {
         Ok(Self {
             who: Arc::new(who),
             headers,
+            fingerprints: FingerprintHeaders::default(),
             hop: Hop::new(address.ip().to_canonical()),
             proof: done.identity.as_ref().map(|verified| Arc::clone(&verified.proof)),
             // Without a server name the default host's own name finds it again after a reload.
-            server_name: server_name.unwrap_or_else(|| host.name()).into(),
+            server_name: attempt.server_name.as_deref().unwrap_or_else(|| host.name()).into(),
             clock: clock.clone(),
             standing: Mutex::new((snapshot.generation, done.host)),
         })
@@ -77,6 +83,31 @@ impl Peer {
     /// The identity its certificate states.
     pub(super) fn identity(&self) -> Option<&Identity> {
         self.who.identity.as_deref()
+    }
+
+    /// What is known of its software.
+    pub(super) fn stack(&self) -> Stack<'_> {
+        self.who.stack()
+    }
+
+    /// Puts what the gate says of it into a request that has been stripped.
+    pub(super) fn stamp(&self, formats: Formats, headers: &mut HeaderMap) {
+        self.headers.stamp(formats, headers);
+        if formats.fingerprint {
+            let stack = self.stack();
+            self.fingerprints.stamp(stack.tls.as_ref().map(|print| print.ja4.as_str()), stack.http2, headers);
+        }
+    }
+
+    /// Writes its fingerprint into the log in full, if anybody wants it there: that is for telling what a client
+    /// changed, and too long for every line.
+    pub(super) fn tell_stack(&self, client_hello: &[u8]) {
+        let Some(print) = self.who.print else { return };
+        tracing::debug!(
+            target: "portcullis::fingerprint", peer = %self.who.peer, host = &*self.who.host,
+            subject = self.identity().map(|identity| &*identity.subject.text), ja4 = %print.ja4,
+            ja4_stable = %print.stable, ja4_r = fingerprint::ja4_raw(client_hello), "handshake"
+        );
     }
 
     /// Counts the handshake for the anchor that it was verified with.
@@ -148,7 +179,7 @@ impl Peer {
                 Some(trust),
             ) => {
                 let unix = i64::try_from(self.clock.unix().as_secs()).unwrap_or(i64::MAX);
-                trust.judge(identity, proof, unix)?;
+                trust.judge(identity, proof, self.who.print, unix)?;
             }
             // A certificate is required that was not asked for, or was verified for a host that
             // does not verify any more.

@@ -86,6 +86,7 @@ impl Exchange {
             path: &asked.path,
             method: &asked.method,
             identity,
+            stack: self.peer.stack(),
             upgrade: Some(&asked.protocol),
         };
         policy::decide(&snapshot.hosts, &facts).map(drop)
@@ -172,6 +173,7 @@ impl Exchange {
             path: &path,
             method: &parts.method,
             identity,
+            stack: self.peer.stack(),
             upgrade,
         };
         let (host, route) = policy::route(&snapshot.hosts, &facts).map_err(|reject| with_allow(reject, host, &path))?;
@@ -179,7 +181,7 @@ impl Exchange {
         let parts_of_route = snapshot.route(route).ok_or(Reason::RouteUnknown)?;
         record.metrics = Some(parts_of_route.metrics.clone());
         record.upstream = Some(Arc::clone(&parts_of_route.upstream_name));
-        let permit = policy::authorize(route, host.client_certificate(), identity)?;
+        let permit = policy::authorize(route, host.client_certificate(), identity, facts.stack)?;
         Ok(Asked {
             permit,
             route: parts_of_route,
@@ -198,6 +200,7 @@ impl Exchange {
     fn key_facts(&self, host: u64, route: &RouteParts) -> KeyFacts<'_> {
         KeyFacts {
             identity: self.peer.identity().map(|identity| &identity.fingerprint.0),
+            stack: self.peer.stack(),
             address: self.peer.who.peer.ip(),
             host,
             route: route.key,
@@ -227,7 +230,7 @@ impl Exchange {
             headers.insert(UPGRADE, protocol);
         }
         headers.append(VIA, via(parts.version));
-        self.peer.headers.stamp(asked.route.upstream.spec().forward, headers);
+        self.peer.stamp(asked.route.upstream.spec().forward, headers);
     }
 }
 

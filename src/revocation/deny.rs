@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::fingerprint::{Stack, TlsPrint};
 use crate::identity::{Digest, Identity, Serial};
 use crate::policy::Matcher;
 use crate::policy::spec;
@@ -83,9 +84,10 @@ impl DenyList {
         self.entries.push((matcher, spec));
     }
 
-    /// The entry that keeps this identity out at `unix` seconds.
+    /// The entry that keeps this identity out at `unix` seconds, with a ClientHello like `print`.
     #[must_use]
-    pub fn find(&self, identity: &Identity, unix: i64) -> Option<&DenySpec> {
+    pub fn find(&self, identity: &Identity, print: Option<TlsPrint>, unix: i64) -> Option<&DenySpec> {
+        let stack = Stack { tls: print, http2: None };
         let indexed = [
             self.by_fingerprint.get(&identity.fingerprint),
             self.by_spki.get(&identity.spki),
@@ -95,7 +97,7 @@ impl DenyList {
         let candidates = indexed.into_iter().flatten().flatten().filter_map(|index| self.entries.get(*index));
         let mut denying = candidates
             .filter(|(_, spec)| spec.expires.is_none_or(|expires| unix < expires))
-            .filter(|(matcher, _)| matcher.matches(identity));
+            .filter(|(matcher, _)| matcher.matches(Some(identity), stack));
         denying.next().map(|(_, spec)| spec)
     }
 
@@ -188,7 +190,7 @@ mod tests {
             ("other SAN", |s| s.matcher.uri = vec!["spiffe://y/**".into()], false),
         ];
         for (what, change, denied) in table {
-            assert_eq!(deny(change).find(&identity(), 0).is_some(), denied, "{what}");
+            assert_eq!(deny(change).find(&identity(), None, 0).is_some(), denied, "{what}");
         }
     }
 
@@ -198,8 +200,8 @@ mod tests {
             spec.matcher.fingerprint = vec![Digest([1; 32])];
             spec.expires = Some(100);
         });
-        assert!(list.find(&identity(), 99).is_some());
-        assert!(list.find(&identity(), 100).is_none());
+        assert!(list.find(&identity(), None, 99).is_some());
+        assert!(list.find(&identity(), None, 100).is_none());
     }
 
     #[test]

@@ -143,6 +143,7 @@ impl Parts<'_> {
     fn of_hosts(&self, config: &Config, trust: &HashMap<Box<str>, Trust>) -> Vec<HostParts> {
         let of_host = |(host, spec): (&Host, &HostSpec)| HostParts {
             trust: spec.trust.as_deref().and_then(|name| trust.get(name)).map(|trust| Arc::clone(&trust.store)),
+            learned: spec.trust.as_deref().and_then(|name| trust.get(name)).and_then(|trust| trust.learned.clone()),
             formats: self.formats(spec),
             key: key(&[host.name()]),
             metrics: self.metrics.route(host.name(), "none"),

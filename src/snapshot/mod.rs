@@ -4,6 +4,7 @@ mod build;
 mod deny;
 mod diff;
 mod files;
+mod learn;
 mod publish;
 mod reload;
 mod state_file;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub use self::build::{Inputs, build};
 pub use self::deny::{Change, Changed, DenyError};
 pub use self::files::{digest, files};
+pub use self::learn::Learned;
 pub use self::publish::Published;
 pub use self::reload::{Attempt, Outcome, Parts, Reloader, Report, Trigger};
 pub use self::tickets::Tickets;
@@ -80,6 +82,8 @@ pub struct Trust {
     pub chains: Arc<Chains>,
     /// Its revocation lists, by file.
     pub crls: LoadedCrls,
+    /// Which software its clients have, where that is to be learned.
+    pub learned: Option<Arc<Learned>>,
 }
 
 /// A host's parts that its connections use.
@@ -87,6 +91,8 @@ pub struct Trust {
 pub struct HostParts {
     /// Whom it trusts, if it asks for certificates.
     pub trust: Option<Arc<TrustStore>>,
+    /// Where the software of its clients is learned, if it is.
+    pub learned: Option<Arc<Learned>>,
     /// Identity headers that any of its upstreams wants.
     pub formats: Formats,
     /// Its key in limits: of its name, so that counts stay with it through reloads.

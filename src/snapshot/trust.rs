@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Trust, deny};
+use super::{Learned, Trust, deny};
 use crate::clock::Clock;
 use crate::config::{self, Config, Problem};
 use crate::revocation::DenyList;
@@ -43,9 +43,10 @@ fn store(config: &Config, spec: &TrustSpec, unix: i64, before: Option<&Trust>) -
     let crls =
         tls::revocation_lists(spec, &anchors, &algorithms, unix, before.map(|trust| &trust.crls)).map_err(placed)?;
     let deny = denied(config, spec, before.map(|trust| &*trust.store))?;
+    let learned = Learned::build(config, spec, before.and_then(|trust| trust.learned.as_ref()))?;
     let store = Arc::new(TrustStore::new(spec.clone(), anchors, algorithms, crls.newest(), deny));
     let kept = before.filter(|before| before.store.verifies_like(&store)).map(|before| Arc::clone(&before.chains));
-    Ok(Trust { chains: kept.unwrap_or_default(), store, crls })
+    Ok(Trust { chains: kept.unwrap_or_default(), store, crls, learned })
 }
 
 /// The operator's entries and those that the gate keeps.

@@ -13,6 +13,7 @@ use super::presented::{Presented, capture};
 use super::record::Protection;
 use super::rekey::{self, Rekey};
 use super::stream::Established;
+use crate::fingerprint::TlsPrint;
 
 /// What a client may send that is not understood yet: the largest message that rustls takes (64 KiB) in its records, and
 /// a record behind it.
@@ -51,22 +52,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Drive<IO> {
         }
     }
 
-    /// Brings it to its end. The verifier's verdict and what tickets need are kept in `seen`.
+    /// Brings it to its end. The verifier looks at `print`; its verdict and what tickets need are kept in `seen`.
     ///
     /// The server's last records (a ticket) are not sent: they go out with the first answer.
     ///
     /// # Errors
     /// What went wrong; the client has been told by an alert where there is one, and the stream comes back.
-    pub(super) async fn run(mut self, seen: &mut Option<Presented>) -> Result<Self, (io::Error, IO)> {
-        match self.shake(seen).await {
+    pub(super) async fn run(mut self, print: Option<TlsPrint>, seen: &mut Option<Presented>) -> Result<Self, (io::Error, IO)> {
+        match self.shake(print, seen).await {
             Ok(()) => Ok(self),
             Err(error) => Err((error, self.io)),
         }
     }
 
-    async fn shake(&mut self, seen: &mut Option<Presented>) -> io::Result<()> {
+    async fn shake(&mut self, print: Option<TlsPrint>, seen: &mut Option<Presented>) -> io::Result<()> {
         loop {
-            match capture(seen, || self.step()) {
+            match capture(print, seen, || self.step()) {
                 Ok(Need::Turn) => {}
                 // In TLS 1.2 the client waits for our last message; what TLS 1.3 has left is a ticket.
                 Ok(Need::Nothing) if self.connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) => {

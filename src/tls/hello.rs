@@ -16,21 +16,17 @@ pub(super) enum NoHello {
     Invalid(io::Error),
 }
 
-/// A ClientHello, and the name in it.
-pub(super) struct Hello {
-    /// The server name, as the client wrote it; none for an IP address (RFC 6066 §3).
-    pub(super) name: Option<Box<str>>,
-    /// What was read: the records of the ClientHello, and what came in the same piece.
-    pub(super) bytes: Vec<u8>,
-}
-
-/// Reads until the ClientHello is whole, and no more than `limit` bytes.
+/// Reads into `bytes` until the ClientHello is whole, and no more than `limit` bytes. The server name in it, as the
+/// client wrote it; none for an IP address (RFC 6066 §3).
 ///
 /// # Errors
 /// What is no ClientHello; the client has been told by an alert, if there is one for it.
-pub(super) async fn read<IO: AsyncRead + AsyncWrite + Unpin>(io: &mut IO, limit: usize) -> Result<Hello, NoHello> {
+pub(super) async fn read<IO: AsyncRead + AsyncWrite + Unpin>(
+    io: &mut IO,
+    limit: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<Option<Box<str>>, NoHello> {
     let mut acceptor = Acceptor::default();
-    let mut bytes = Vec::with_capacity(USUAL_BYTES.min(limit));
     loop {
         let before = bytes.len();
         let room = limit.saturating_sub(before);
@@ -39,7 +35,7 @@ pub(super) async fn read<IO: AsyncRead + AsyncWrite + Unpin>(io: &mut IO, limit:
         }
         bytes.reserve(USUAL_BYTES.min(room));
         let room = u64::try_from(room).unwrap_or(u64::MAX);
-        if io.take(room).read_buf(&mut bytes).await.map_err(NoHello::Invalid)? == 0 {
+        if io.take(room).read_buf(bytes).await.map_err(NoHello::Invalid)? == 0 {
             return Err(NoHello::Invalid(io::ErrorKind::UnexpectedEof.into()));
         }
         let mut piece = bytes.get(before..).unwrap_or_default();
@@ -48,8 +44,7 @@ pub(super) async fn read<IO: AsyncRead + AsyncWrite + Unpin>(io: &mut IO, limit:
             match acceptor.accept() {
                 Ok(None) => {}
                 Ok(Some(accepted)) => {
-                    let name = accepted.client_hello().server_name().map(Box::from);
-                    return Ok(Hello { name, bytes });
+                    return Ok(accepted.client_hello().server_name().map(Box::from));
                 }
                 Err((error, mut alert)) => {
                     let mut told = Vec::new();

@@ -1,7 +1,7 @@
 //! The record layer after the handshake: rustls negotiates the keys and hands them over, AWS-LC seals and opens.
 //!
 //! Ours because rustls keeps a read buffer of 4 KiB for every idle connection and copies every byte twice on its way
-//! (docs/decisions/0011). Nothing is decided here: a record opens, or the connection is over.
+//! (docs/decisions/0013). Nothing is decided here: a record opens, or the connection is over.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use rustls::{AlertDescription, ConnectionTrafficSecrets, ProtocolVersion};

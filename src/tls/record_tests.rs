@@ -70,9 +70,10 @@ impl World {
         let name = ServerName::try_from("a.test").unwrap();
         let connect = TlsConnector::from(self.client(suite)).connect(name, client);
         let accept = async {
-            let hello = hello::read(&mut server, 16 * 1024).await.ok().unwrap();
-            let drive = Drive::new(server, self.config(suite), hello.bytes).ok().unwrap();
-            let drive = drive.run(&mut None).await.ok().unwrap();
+            let mut bytes = Vec::new();
+            hello::read(&mut server, 16 * 1024, &mut bytes).await.ok().unwrap();
+            let drive = Drive::new(server, self.config(suite), bytes).ok().unwrap();
+            let drive = drive.run(None, &mut None).await.ok().unwrap();
             TlsStream::new(drive.establish_for(most).unwrap())
         };
         let (client, server) = tokio::join!(connect, accept);

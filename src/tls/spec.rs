@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::fingerprint::Ja4Pattern;
+
 /// Anchors and what chains to them must look like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustSpec {
@@ -33,6 +35,8 @@ pub struct TrustSpec {
     pub deny: Option<PathBuf>,
     /// The file of the deny list that the gate keeps itself.
     pub deny_state: Option<PathBuf>,
+    /// Which software may show its certificates.
+    pub stack: StackSpec,
 }
 
 impl TrustSpec {
@@ -53,8 +57,34 @@ impl TrustSpec {
             crl_missing: CrlMissing::default(),
             deny: None,
             deny_state: None,
+            stack: StackSpec::default(),
         }
     }
+}
+
+/// Which client software may show the certificates of a trust store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StackSpec {
+    /// What becomes of others.
+    pub mode: StackMode,
+    /// Which may; never empty where that matters.
+    pub allow: Vec<Ja4Pattern>,
+    /// Where what was learned is written; present where that is.
+    pub learned: Option<PathBuf>,
+}
+
+/// What becomes of client software that may not show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StackMode {
+    /// It is refused, and its live connections are cut.
+    Enforce,
+    /// It is welcome, and learned.
+    Learn,
+    /// It is welcome.
+    #[default]
+    Off,
+    /// It is welcome, but counted and logged.
+    Shadow,
 }
 
 /// A file of anchors, and how long they are trusted.

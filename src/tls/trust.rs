@@ -14,6 +14,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::material::{Anchor, Anchors, anchor_id};
 use super::spec::{CrlDepth, CrlExpired, CrlMissing, TrustSpec};
+use crate::fingerprint::TlsPrint;
 use crate::identity::{self, Bounds, Digest, Identity, PublicKey};
 use crate::reject::{Reason, Reject};
 use crate::revocation::{Crl, DenyList};
@@ -192,13 +193,14 @@ impl TrustStore {
     }
 
     /// Whether a chain that was proven, here or under an earlier configuration, is welcome at
-    /// `unix` seconds. Look-ups only: this is what live connections answer to.
+    /// `unix` seconds, from software whose ClientHello was like `print`. Look-ups only: this is what
+    /// live connections answer to.
     ///
     /// # Errors
     /// [`Reason::TrustWithdrawn`] when its anchor or the bounds have changed against it,
     /// [`Reason::CertExpired`], [`Reason::CertDenied`], [`Reason::CertRevoked`],
-    /// [`Reason::CrlExpired`] or [`Reason::CrlMissing`].
-    pub fn judge(&self, identity: &Identity, proof: &Proof, unix: i64) -> Result<(), Reject> {
+    /// [`Reason::CrlExpired`], [`Reason::CrlMissing`] or [`Reason::StackNotAllowed`].
+    pub fn judge(&self, identity: &Identity, proof: &Proof, print: Option<TlsPrint>, unix: i64) -> Result<(), Reject> {
         let Some(anchor) = self.anchor(proof) else {
             return Err(Reject::new(
                 Reason::TrustWithdrawn,
@@ -220,14 +222,15 @@ impl TrustStore {
         if unix > proof.not_after {
             return Err(Reject::new(Reason::CertExpired, format!("on {}", identity::date(proof.not_after))));
         }
-        if let Some(entry) = self.deny.find(identity, unix) {
+        if let Some(entry) = self.deny.find(identity, print, unix) {
             return Err(Reject::new(Reason::CertDenied, format!("{} (by {})", entry.reason, entry.author)));
         }
         let depth = match self.spec.crl_depth {
             CrlDepth::Chain => proof.links.len(),
             CrlDepth::Leaf => 1,
         };
-        proof.links.iter().take(depth).try_for_each(|link| self.check_status(link, unix))
+        proof.links.iter().take(depth).try_for_each(|link| self.check_status(link, unix))?;
+        self.spec.stack.judge(print)
     }
 
     fn check_status(&self, link: &Link, unix: i64) -> Result<(), Reject> {

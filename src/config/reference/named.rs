@@ -88,6 +88,38 @@ pub(crate) static TRUST: Table = Table {
             Optional(r#""denied.state.toml""#),
             "Where the gate keeps what `POST /deny` of the admin listener denies. It alone writes this file, and its folder must be writable; the file need not be there at first. Without it this trust store takes no such request.",
         ),
+        Key::new(
+            "stack",
+            Kind::Tables(&STACK),
+            Optional(r#"{ mode = "shadow", allow = ["t13d1515h2_*"] }"#),
+            "Which client software may show its certificates.",
+        ),
+    ],
+};
+
+pub(crate) static STACK: Table = Table {
+    name: "stack",
+    form: Form::Inline,
+    doc: "Which client software may show the certificates of a trust store, by JA4 ([how to get there](recipes.md#certificates-and-the-software-they-were-issued-for)).",
+    keys: &[
+        Key::new(
+            "mode",
+            Kind::Word(&["off", "learn", "shadow", "enforce"]),
+            Default(r#""off""#),
+            "What becomes of other software: nothing, it is learned, it is counted and logged, or it is refused in its handshake and its live connections are cut.",
+        ),
+        Key::new(
+            "allow",
+            Kind::Value("JA4s, or with `*` for whole parts"),
+            DefaultBut { default: "[]", example: r#"["t13d1515h2_8daaf6152771_f37e75b10bcc", "t13d1517h2_*"]"# },
+            "Which software may: its JA4, or the stable form of it. Required to shadow and to enforce.",
+        ),
+        Key::new(
+            "learned",
+            Kind::Value("file"),
+            Optional(r#""mobile.learned.toml""#),
+            "Where `learn` writes what it has seen, ready to be copied into `allow`: at most every five seconds, and at the end. It alone writes this file, and its folder must be writable.",
+        ),
     ],
 };
 
@@ -156,9 +188,9 @@ pub(crate) static LIMIT: Table = Table {
     keys: &[
         Key::new(
             "key",
-            Kind::Words(&["identity", "address", "prefix", "host", "route", "all"]),
+            Kind::Words(&["identity", "address", "prefix", "fingerprint", "host", "route", "all"]),
             Required(r#""identity""#),
-            "What is counted apart: requests that agree in all of these share a count. `all`, alone, is one count for everybody; `identity` counts by `prefix` where there is no certificate.",
+            "What is counted apart: requests that agree in all of these share a count. `all`, alone, is one count for everybody; `identity` counts by `prefix` where there is no certificate. `fingerprint` is the client's software ([fingerprints](headers.md#fingerprints)): many clients share one, and a client can change it.",
         ),
         Key::new("rate", Kind::Rate { most: MAX_RATE }, Required(r#""600/m""#), "The sustained rate."),
         Key::new(
@@ -249,9 +281,9 @@ pub(crate) static UPSTREAM: Table = Table {
         ),
         Key::new(
             "forward",
-            Kind::Words(&["client-cert", "client-cert-chain", "plain", "xfcc"]),
+            Kind::Words(&["client-cert", "client-cert-chain", "plain", "xfcc", "fingerprint"]),
             Default(r#"["client-cert", "plain"]"#),
-            "Identity headers that the servers get: RFC 9440 `Client-Cert` and `Client-Cert-Chain`, `X-Client-Cert-*`, Envoy's `X-Forwarded-Client-Cert`.",
+            "Headers about the client that the servers get: RFC 9440 `Client-Cert` and `Client-Cert-Chain`, `X-Client-Cert-*`, Envoy's `X-Forwarded-Client-Cert`; `X-Client-Ja4` and `X-Client-H2`.",
         ),
     ],
 };

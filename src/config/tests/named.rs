@@ -87,7 +87,7 @@ fn broken_upstreams() {
         ),
         (
             with(":9000\"]", ":9000\"]\nforward = [\"xfc\", \"plain\"]\neject_for = \"0s\"\nmax_idle = 10001"),
-            "c.toml:18:12: upstream.api.forward[0]: \"xfc\" is not one of client-cert, client-cert-chain, plain, xfcc\n  hint: did you mean \"xfcc\"?\n\
+            "c.toml:18:12: upstream.api.forward[0]: \"xfc\" is not one of client-cert, client-cert-chain, plain, xfcc, fingerprint\n  hint: did you mean \"xfcc\"?\n\
              c.toml:19:13: upstream.api.eject_for: less than 100ms, the least it may be\n\
              c.toml:20:12: upstream.api.max_idle: more than 10000, the most it may be",
         ),

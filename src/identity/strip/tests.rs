@@ -87,11 +87,18 @@ fn identity_headers_are_known_and_others_are_not() {
 fn every_header_that_the_gate_stamps_is_stripped_from_a_client() {
     let der = crate::identity::testing::minted_with_names();
     let identity = crate::identity::parse(&der, &crate::identity::Bounds::default()).unwrap();
-    let all = crate::identity::Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true };
+    let all = crate::identity::Formats {
+        client_cert: true,
+        client_cert_chain: true,
+        plain: true,
+        xfcc: true,
+        fingerprint: true,
+    };
     let mut headers = HeaderMap::new();
     crate::identity::IdentityHeaders::verified(&identity, &[&der, &der], all).stamp(all, &mut headers);
-    assert_eq!(headers.len(), 10);
-    assert_eq!(strip(&mut headers), 10);
+    crate::identity::FingerprintHeaders::default().stamp(Some("t"), Some("|"), &mut headers);
+    assert_eq!(headers.len(), 12);
+    assert_eq!(strip(&mut headers), 12);
     assert!(headers.is_empty());
 }
 

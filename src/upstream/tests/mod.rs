@@ -131,6 +131,7 @@ pub(super) fn permit() -> Permit<'static> {
         path: "/",
         method: &Method::GET,
         identity: None,
+        stack: crate::fingerprint::Stack::default(),
         upgrade: None,
     };
     decide(&TABLE, &facts).unwrap()
