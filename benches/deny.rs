@@ -10,11 +10,12 @@ use portcullis::policy::spec::Matcher;
 use portcullis::revocation::{DenyList, DenySpec};
 use portcullis::tools::pki::{Authority, KeyKind, LeafSpec, Name, Validity};
 
+type Entry<'a> = &'a dyn Fn(u32) -> Matcher;
+
 fn deny(criterion: &mut Criterion) {
     let who = identity();
     let none = Matcher::default;
     let text = |text: String| vec![text.into_boxed_str()];
-    type Entry<'a> = &'a dyn Fn(u32) -> Matcher;
     let kinds: [(&str, Entry<'_>); 6] = [
         ("serial and issuer", &|n| Matcher { serial: serial(n), issuer: text("CN=Bench CA".to_owned()), ..none() }),
         ("fingerprint", &|n| Matcher { fingerprint: vec![Digest::of(&n.to_be_bytes())], ..none() }),

@@ -46,10 +46,10 @@ pub(super) fn admin(root: &Section<'_>, listeners: &[ListenerSpec], context: &Co
 fn admin_address(node: &Node<'_>, public: bool, proven: bool, listeners: &[ListenerSpec]) -> Read<AdminAddress> {
     if let Some(path) = node.text()?.strip_prefix("unix:") {
         let path = PathBuf::from(path);
-        return match path.is_absolute() && path.file_name().is_some() && !node.text()?.contains('\0') {
-            true => Ok(AdminAddress::Unix(path)),
-            false => node.wrong("not the whole path of a socket, like \"unix:/run/portcullis/admin.sock\""),
-        };
+        if !path.is_absolute() || path.file_name().is_none() || node.text()?.contains('\0') {
+            return node.wrong("not the whole path of a socket, like \"unix:/run/portcullis/admin.sock\"");
+        }
+        return Ok(AdminAddress::Unix(path));
     }
     let address: SocketAddr = node.parsed("an address and port like \"127.0.0.1:9901\", or \"unix:/PATH\"")?;
     if !public && !address.ip().is_loopback() {

@@ -76,7 +76,9 @@ impl NameKind {
             Self::IssuerO => &issuer.organizations,
             Self::IssuerOu => &issuer.organizational_units,
         };
-        texts.iter().for_each(|text| each(text.as_bytes()));
+        for text in texts {
+            each(text.as_bytes());
+        }
     }
 
     /// Whether many certificates share a name of this kind as a rule.

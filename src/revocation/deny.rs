@@ -224,7 +224,7 @@ mod tests {
         let list = |pattern: &'static str| prop::collection::vec(pattern.prop_map(Box::from), 0..2);
         (list(r"[ab]{0,2}\*{0,2}[ab]{0,2}"), list(r"a://[ab]{0,2}\*{0,2}[ab]?"), list(r"CN=[AB]"), any::<bool>())
             .prop_map(|(subject_cn, uri, issuer, over)| DenySpec {
-                matcher: spec::Matcher { subject_cn, uri, issuer, ..spec::Matcher::default() },
+                matcher: spec::Matcher { subject_cn, issuer, uri, ..spec::Matcher::default() },
                 expires: over.then_some(0),
                 ..DenySpec::default()
             })
