@@ -71,9 +71,9 @@ impl World {
 
     /// From disk: read, parsed, verified, in a table.
     fn load(&self) -> LoadedCrls {
-        let anchors = anchors(&self.spec.anchors, self.unix()).expect("good");
+        let anchors = anchors(&self.spec.anchors, self.unix(), &mut Vec::new()).expect("good");
         let algorithms = provider().signature_verification_algorithms;
-        revocation_lists(&self.spec, &anchors, &algorithms, self.unix(), None).expect("good")
+        revocation_lists(&self.spec, &anchors, &algorithms, self.unix(), None, Vec::new()).expect("good")
     }
 
     fn newest(&self) -> Arc<Crl> {
@@ -81,7 +81,7 @@ impl World {
     }
 
     fn store(&self) -> Arc<TrustStore> {
-        let anchors = anchors(&self.spec.anchors, self.unix()).expect("good");
+        let anchors = anchors(&self.spec.anchors, self.unix(), &mut Vec::new()).expect("good");
         let algorithms = provider().signature_verification_algorithms;
         Arc::new(TrustStore::new(self.spec.clone(), anchors, algorithms, self.load().newest(), DenyList::default()))
     }

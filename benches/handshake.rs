@@ -94,7 +94,7 @@ fn server(folder: &Path, ca: &Authority, kind: KeyKind) -> HostConfig {
     let trust = TrustSpec::new("clients", vec![write("ca.pem", &ca.pem())]);
     let clock = Clock::system();
     let unix = i64::try_from(clock.unix().as_secs()).expect("this century");
-    let anchors = anchors(&trust.anchors, unix).expect("anchors");
+    let anchors = anchors(&trust.anchors, unix, &mut Vec::new()).expect("anchors");
     let mode = ClientCertificateMode::Require;
     let algorithms = provider().signature_verification_algorithms;
     let store = Arc::new(TrustStore::new(trust, anchors, algorithms, Vec::new(), DenyList::default()));

@@ -18,7 +18,7 @@ pub mod upstream_response;
 pub type Check = fn(&[u8]);
 
 /// Every target, by the name of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("certificate", certificate::check),
     ("client_hello", client_hello::check),
     ("config", config::check),

@@ -43,6 +43,7 @@ fn trust_store(name: Read<Box<str>>, section: &Section<'_>, context: &Context<'_
     let crl_depth = section.word("crl_depth", &[("chain", CrlDepth::Chain), ("leaf", CrlDepth::Leaf)]);
     let crl_expired = section.value("crl_expired", |node, _| expired(node));
     let crl_missing = section.word("crl_missing", &[("allow", CrlMissing::Allow), ("reject", CrlMissing::Reject)]);
+    let crl_state = section.optional("crl_state", |node, _| state_file(node, context));
     let deny = section.optional("deny", |node, _| context.file(node));
     let deny_state = section.optional("deny_state", |node, _| state_file(node, context));
     let stack = section.below("stack", &STACK, |section| stack(section, context));
@@ -58,6 +59,7 @@ fn trust_store(name: Read<Box<str>>, section: &Section<'_>, context: &Context<'_
         crl_depth: crl_depth?,
         crl_expired: crl_expired?,
         crl_missing: crl_missing?,
+        crl_state: crl_state?,
         deny: deny?,
         deny_state: deny_state?,
         stack: stack?,
@@ -85,11 +87,11 @@ fn stack(section: &Section<'_>, context: &Context<'_>) -> Read<StackSpec> {
     Ok(StackSpec { mode, allow, learned })
 }
 
-/// A file that the gate writes: no other trust store may keep its own there.
+/// A file that the gate writes: nothing else is kept there.
 fn state_file(node: &Node<'_>, context: &Context<'_>) -> Read<PathBuf> {
     let path = context.file(node)?;
     match context.state_files.claim(path.clone(), &node.place) {
-        Some(earlier) => node.wrong(format!("also {}: each trust store keeps its own", earlier.path)),
+        Some(earlier) => node.wrong(format!("also {}: each file has one list", earlier.path)),
         None => Ok(path),
     }
 }

@@ -167,24 +167,24 @@ fn not_empty(pattern: &str) -> Result<&str, String> {
     if pattern.is_empty() { Err("an empty pattern".to_owned()) } else { Ok(pattern) }
 }
 
-fn free_text(pattern: &str) -> Result<Glob, String> {
+pub(super) fn free_text(pattern: &str) -> Result<Glob, String> {
     Glob::new(pattern, b"")
 }
 
-fn dns_name(pattern: &str) -> Result<Glob, String> {
+pub(super) fn dns_name(pattern: &str) -> Result<Glob, String> {
     if pattern.ends_with('.') {
         return Err(format!("a DNS name is written without the dot at its end: {pattern:?}"));
     }
     Glob::new(&ascii(pattern)?.to_ascii_lowercase(), b".")
 }
 
-fn absolute_uri(pattern: &str) -> Result<Glob, String> {
+pub(super) fn absolute_uri(pattern: &str) -> Result<Glob, String> {
     Glob::new(ascii(pattern)?, b"/")
 }
 
 /// The domain of an identity's address is in lower case, the local part as the issuer wrote it
 /// (RFC 5280 §7.5); without an `@` nobody could say which is which.
-fn email_address(pattern: &str) -> Result<Glob, String> {
+pub(super) fn email_address(pattern: &str) -> Result<Glob, String> {
     let Some((local, domain)) = ascii(pattern)?.rsplit_once('@') else {
         return Err(format!("an email pattern has an `@` (`**@**` is any address): {pattern:?}"));
     };

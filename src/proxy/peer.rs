@@ -15,7 +15,7 @@ use crate::policy::{Host, HostId};
 use crate::reject::{Reason, Reject};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Metrics, Who};
-use crate::tls::{Attempt, Handshaken, Proof, Protocol};
+use crate::tls::{Attempt, Ends, Handshaken, Proof, Protocol};
 
 /// The client at the other end.
 #[derive(Debug)]
@@ -30,9 +30,19 @@ pub(super) struct Peer {
     proof: Option<Arc<Proof>>,
     server_name: Box<str>,
     clock: Clock,
-    /// The configuration that it was last judged under, and the host it has there. A lock and not
-    /// an atomic because the two belong together; it is held for a comparison.
-    standing: Mutex<(u64, HostId)>,
+    /// A lock and not atomics because its parts belong together; it is held for a comparison.
+    standing: Mutex<Standing>,
+}
+
+/// What a connection was told when it was last judged.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    /// The configuration that judged it.
+    generation: u64,
+    /// The host it has there.
+    host: HostId,
+    /// How long that verdict holds (inclusive, Unix seconds) if no configuration comes.
+    until: i64,
 }
 
 impl Peer {
@@ -76,7 +86,7 @@ impl Peer {
             // Without a server name the default host's own name finds it again after a reload.
             server_name: attempt.server_name.as_deref().unwrap_or_else(|| host.name()).into(),
             clock: clock.clone(),
-            standing: Mutex::new((snapshot.generation, done.host)),
+            standing: Mutex::new(Standing { generation: snapshot.generation, host: done.host, until: UNJUDGED }),
         })
     }
 
@@ -120,25 +130,11 @@ impl Peer {
         }
     }
 
-    /// Until when (inclusive, Unix seconds) its certificate is welcome at `host` of `snapshot`;
-    /// `None` without one.
-    pub(super) fn ends(&self, snapshot: &Snapshot, host: HostId) -> Option<i64> {
+    /// Until when it is welcome at `host` of `snapshot`; `None` without a certificate.
+    pub(super) fn ends(&self, snapshot: &Snapshot, host: HostId) -> Option<Ends> {
         let trust = snapshot.host(host).and_then(|parts| parts.trust.as_deref());
-        self.proof.as_deref().map(|proof| trust.map_or(0, |trust| trust.ends(proof)))
-    }
-
-    /// Whether its certificate still counts at this time, Unix seconds. The connection's timers end it too, but a
-    /// clock that was set and a machine that slept pass by them.
-    ///
-    /// # Errors
-    /// [`Reason::CertExpired`].
-    pub(super) fn valid_at(&self, unix: i64) -> Result<(), Reject> {
-        match self.proof.as_deref() {
-            Some(proof) if unix > proof.not_after => {
-                Err(Reject::new(Reason::CertExpired, "since this connection's handshake"))
-            }
-            _ => Ok(()),
-        }
+        let over = Ends { certificate: 0, lists: 0 };
+        self.proof.as_deref().map(|proof| trust.map_or(over, |trust| trust.ends(proof)))
     }
 
     /// Whether it may say where its requests came from. Asked of each request's snapshot: a proxy that is no longer
@@ -148,25 +144,28 @@ impl Peer {
     }
 
     /// The host entry of this connection in `snapshot`, which may be newer than the handshake. A
-    /// connection is judged once under every configuration: by its next request, or before that by
-    /// its own task, which hears of each.
+    /// connection is judged once under every configuration, by its next request, or before that by
+    /// its own task, which hears of each; and again when what it was judged by has ended. The task's
+    /// timers see to that too, but a clock that was set and a machine that slept pass by them.
     ///
     /// # Errors
     /// Why the connection must end: its host is gone or asks for what it has not shown, or its
     /// certificate is not welcome any more.
     pub(super) fn stand(&self, snapshot: &Snapshot) -> Result<HostId, Reject> {
+        let unix = i64::try_from(self.clock.unix().as_secs()).unwrap_or(i64::MAX);
         let mut standing = self.standing.lock();
-        if standing.0 == snapshot.generation {
-            return Ok(standing.1);
+        if standing.generation == snapshot.generation && unix <= standing.until {
+            return Ok(standing.host);
         }
-        let host = self.judge(snapshot).inspect_err(|reject| {
+        let host = self.judge(snapshot, unix).inspect_err(|reject| {
             let _ = self.who.withdrawn.set(reject.reason);
         })?;
-        *standing = (snapshot.generation, host);
+        let until = self.ends(snapshot, host).map_or(i64::MAX, |ends| ends.certificate.min(ends.lists));
+        *standing = Standing { generation: snapshot.generation, host, until };
         Ok(host)
     }
 
-    fn judge(&self, snapshot: &Snapshot) -> Result<HostId, Reject> {
+    fn judge(&self, snapshot: &Snapshot, unix: i64) -> Result<HostId, Reject> {
         let withdrawn = |what: &str| Reject::new(Reason::TrustWithdrawn, what);
         let host = snapshot.hosts.find(&self.server_name).ok_or_else(|| withdrawn("its host is gone"))?;
         let mode = snapshot.hosts.get(host).map(Host::client_certificate);
@@ -178,7 +177,6 @@ impl Peer {
                 Some((identity, proof)),
                 Some(trust),
             ) => {
-                let unix = i64::try_from(self.clock.unix().as_secs()).unwrap_or(i64::MAX);
                 trust.judge(identity, proof, self.who.print, unix)?;
             }
             // A certificate is required that was not asked for, or was verified for a host that
@@ -188,3 +186,6 @@ impl Peer {
         Ok(host)
     }
 }
+
+/// The first question judges it: how long the handshake's verdict holds is not known yet.
+const UNJUDGED: i64 = i64::MIN;

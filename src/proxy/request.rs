@@ -25,6 +25,7 @@ use crate::policy::{self, Facts, Host, Permit};
 use crate::reject::{Reason, Reject};
 use crate::snapshot::{RouteParts, Snapshot};
 use crate::telemetry::RequestRecord;
+use crate::tls::Ends;
 use crate::upstream::UpstreamBody;
 
 /// Answers the requests of one connection.
@@ -39,22 +40,15 @@ impl Exchange {
         Self { peer, worker }
     }
 
-    /// Until when (inclusive, Unix seconds) the current configuration welcomes this connection's
-    /// certificate; `None` without one.
+    /// Until when the current configuration welcomes this connection's certificate; `None` without
+    /// one.
     ///
     /// # Errors
     /// Why the connection must end now.
-    pub(super) fn welcome(&self) -> Result<Option<i64>, Reject> {
+    pub(super) fn welcome(&self) -> Result<Option<Ends>, Reject> {
         let snapshot = self.worker.shared.published.current();
         let host = self.peer.stand(&snapshot)?;
         Ok(self.peer.ends(&snapshot, host))
-    }
-
-    /// The certificate is over: what is cut now, is cut for that.
-    pub(super) fn ends_with_certificate(&self) {
-        if self.peer.identity().is_some() {
-            let _ = self.peer.who.withdrawn.set(Reason::CertExpired);
-        }
     }
 
     /// The connection has ended because of a change at `since`.
@@ -117,7 +111,7 @@ impl Exchange {
         record.uri = Some(parts.uri.clone());
         let id = request_id::assign(&mut parts.headers, self.peer.trust(snapshot));
         record.id = Some(id.clone());
-        self.peer.valid_at(i64::try_from(self.worker.shared.clock.unix().as_secs()).unwrap_or(i64::MAX))?;
+        self.peer.stand(snapshot)?;
         let in_flight = self.worker.shared.permits.request()?;
         check_message(&parts, snapshot)?;
         let asked = self.decide(&parts, snapshot, record)?;

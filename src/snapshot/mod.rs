@@ -1,6 +1,8 @@
 //! What is true now, built whole or not at all, and how it changes.
 
 mod build;
+mod crl_state;
+mod denied;
 mod deny;
 mod diff;
 mod files;
@@ -9,6 +11,7 @@ mod publish;
 mod reload;
 mod state_file;
 mod tickets;
+mod token;
 mod trust;
 mod watch;
 
@@ -44,7 +47,7 @@ pub struct Snapshot {
     /// The digest of every file it was made from.
     pub digest: Digest,
     /// The one table that handshakes and requests find their host in.
-    pub hosts: HostTable,
+    pub hosts: Arc<HostTable>,
     /// TLS configurations, by [`HostId`].
     pub tls: Vec<HostConfig>,
     /// What else a host has, by [`HostId`].
@@ -55,6 +58,8 @@ pub struct Snapshot {
     pub trust: HashMap<Box<str>, Trust>,
     /// The keys of session tickets; `None`: no session is resumed.
     pub tickets: Option<Tickets>,
+    /// SHA-256 of the admin listener's token; `None`: it wants none.
+    pub admin_token: Option<Digest>,
     /// Listeners, in the order of the file.
     pub listeners: Vec<Listener>,
     /// Bounds on connections.
@@ -66,15 +71,15 @@ pub struct Snapshot {
     /// Who may say where a request came from.
     pub forwarded: crate::config::ForwardedSpec,
     /// Every upstream.
-    pub upstreams: Upstreams,
+    pub upstreams: Arc<Upstreams>,
     /// Every limit.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// The file as it was read.
     pub config: Config,
 }
 
 /// A trust store and what is carried over to the next configuration's.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Trust {
     /// What hosts use.
     pub store: Arc<TrustStore>,
@@ -87,7 +92,7 @@ pub struct Trust {
 }
 
 /// A host's parts that its connections use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HostParts {
     /// Whom it trusts, if it asks for certificates.
     pub trust: Option<Arc<TrustStore>>,
@@ -102,7 +107,7 @@ pub struct HostParts {
 }
 
 /// A route's parts that its requests use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RouteParts {
     /// Its key in limits: of its host's name and its own.
     pub key: u64,
@@ -119,7 +124,7 @@ pub struct RouteParts {
 }
 
 /// A listener as this configuration has it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// As the file says.
     pub spec: ListenerSpec,

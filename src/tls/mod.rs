@@ -30,7 +30,7 @@ pub use self::server::{HostConfig, HostTls, Resumption, host, provider};
 pub use self::spec::{AnchorSpec, CrlDepth, CrlExpired, CrlMissing, StackMode, StackSpec, TrustSpec};
 pub use self::stream::TlsStream;
 pub use self::tickets::{KEY_BYTES, ResumptionSpec, TicketKeys};
-pub use self::trust::{Proof, TrustStore};
+pub use self::trust::{Ends, Proof, TrustStore};
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "`tokio::test` builds the test's own runtime")]

@@ -31,6 +31,8 @@ pub struct TrustSpec {
     pub crl_expired: CrlExpired,
     /// What becomes of certificates whose issuer has no list.
     pub crl_missing: CrlMissing,
+    /// Where the gate keeps which list of each issuer was the newest.
+    pub crl_state: Option<PathBuf>,
     /// The deny list's file.
     pub deny: Option<PathBuf>,
     /// The file of the deny list that the gate keeps itself.
@@ -55,6 +57,7 @@ impl TrustSpec {
             crl_depth: CrlDepth::default(),
             crl_expired: CrlExpired::default(),
             crl_missing: CrlMissing::default(),
+            crl_state: None,
             deny: None,
             deny_state: None,
             stack: StackSpec::default(),
@@ -116,6 +119,18 @@ pub enum CrlExpired {
     Reject,
     /// As good as new, whatever its age; metrics and logs tell.
     Warn,
+}
+
+impl CrlExpired {
+    /// Until when (inclusive, Unix seconds) a list that is due at `next_update` counts; `None`: for ever.
+    #[must_use]
+    pub fn ends(self, next_update: i64) -> Option<i64> {
+        match self {
+            Self::Grace(grace) => Some(next_update.saturating_add(i64::try_from(grace.as_secs()).unwrap_or(i64::MAX))),
+            Self::Reject => Some(next_update),
+            Self::Warn => None,
+        }
+    }
 }
 
 /// What becomes of certificates whose issuer has no revocation list.

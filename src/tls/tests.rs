@@ -40,7 +40,7 @@ impl House {
         let certificate =
             CertificateSpec { chain: write("server.pem", &server.pem()), key: write("server.key", &server.key_pem()) };
         let trust = TrustSpec::new("test", vec![write("ca.pem", &ca.pem())]);
-        let anchors = super::anchors(&trust.anchors, 1_000_000_000).unwrap();
+        let anchors = super::anchors(&trust.anchors, 1_000_000_000, &mut Vec::new()).unwrap();
         let roots = Arc::clone(&anchors.roots);
         let algorithms = provider().signature_verification_algorithms;
         let store = Arc::new(TrustStore::new(trust, anchors, algorithms, Vec::new(), DenyList::default()));

@@ -17,6 +17,7 @@
 
 mod admin;
 mod attack;
+mod beyond;
 mod certificates;
 mod cli;
 mod connections;

@@ -77,6 +77,12 @@ pub(crate) static TRUST: Table = Table {
             "What becomes of certificates of an authority that no list covers: by default a list of one authority does not lock out the clients of another.",
         ),
         Key::new(
+            "crl_state",
+            Kind::Value("file"),
+            Optional(r#""mobile.crl-state.toml""#),
+            "Where the gate keeps which CRL of each issuer was the newest, so that a list that was rolled back while it was down is refused at the next start. It alone writes this file, and its folder must be writable; that it is not there is a warning, that it is not whole a problem. Without it a restart forgets.",
+        ),
+        Key::new(
             "deny",
             Kind::Value("file"),
             Optional(r#""denied.toml""#),
@@ -178,6 +184,29 @@ pub(crate) static KEPT: Table = Table {
         Key::new("author", Kind::Value("text"), Default(r#""""#), "Who wrote it."),
         Key::new("expires", Kind::Value("time"), Optional("2027-01-31T12:00:00Z"), "When it ends."),
         Key::new("id", Kind::Value("text"), Required(r#""0123456789abcdef""#), "What it is called."),
+    ],
+};
+
+/// The newest revocation lists; nobody else writes this file, so no document shows it.
+pub(crate) static CRL_STATE: Table = Table {
+    name: "crl state file",
+    form: Form::Inline,
+    doc: "",
+    keys: &[
+        Key::new("entries", Kind::Count { least: 0, most: 100_000 }, Required("0"), "How many there are."),
+        Key::new("crl", Kind::Tables(&MARK), Optional("[]"), "The entries."),
+    ],
+};
+
+pub(crate) static MARK: Table = Table {
+    name: "crl",
+    form: Form::Inline,
+    doc: "The newest list of an issuer.",
+    keys: &[
+        Key::new("issuer", Kind::Value("text"), Required(r#""CN=CA""#), "Who issued it."),
+        Key::new("name", Kind::Value("digest"), Required(r#""00""#), "SHA-256 of the issuer's DER Name."),
+        Key::new("number", Kind::Value("hexadecimal digits"), Optional(r#""07""#), "Its cRLNumber."),
+        Key::new("this_update", Kind::Value("time"), Required("2027-01-31T12:00:00Z"), "When it was issued."),
     ],
 };
 
