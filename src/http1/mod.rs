@@ -17,6 +17,7 @@ mod handler;
 mod head;
 mod inbound;
 mod outbox;
+mod reading;
 mod response;
 mod rewound;
 mod scan;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::HandshakeKind;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::Acceptor;
+use rustls::server::{Accepted, Acceptor};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 
@@ -99,11 +99,30 @@ pub struct Refused<IO> {
     pub io: Option<IO>,
 }
 
-/// Carries a connection from its first byte to HTTP. The caller bounds the time.
+/// Carries a connection from its first byte to HTTP: [`greet`], then [`conclude`]. The caller bounds the time.
 ///
 /// # Errors
 /// A [`Refused`] for everything that can go wrong; `attempt` says what was known by then.
 pub async fn handshake<IO>(io: IO, doors: &Doors<'_>, attempt: &mut Attempt) -> Result<Handshaken<IO>, Refused<IO>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let greeted = greet(io, doors, attempt).await?;
+    conclude(greeted, doors, attempt).await
+}
+
+/// A whole ClientHello that leads to a host. Nothing has been computed for it yet.
+pub struct Greeted<IO> {
+    accepted: Accepted,
+    io: IO,
+    host: HostId,
+}
+
+/// Reads the ClientHello and finds its host. Costs no cryptography. The caller bounds the time.
+///
+/// # Errors
+/// A [`Refused`] for everything that can go wrong; `attempt` says what was known by then.
+pub async fn greet<IO>(io: IO, doors: &Doors<'_>, attempt: &mut Attempt) -> Result<Greeted<IO>, Refused<IO>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -122,19 +141,36 @@ where
     let name: Option<Box<str>> = start.client_hello().server_name().map(Box::from);
     let (mut io, client_hello) = start.io.into_parts();
     attempt.client_hello = client_hello;
-    let host = match door(doors, name.as_deref(), attempt) {
-        Ok(host) => host,
+    match door(doors, name.as_deref(), attempt) {
+        Ok(host) => {
+            attempt.host = Some(host);
+            Ok(Greeted { accepted: start.accepted, io, host })
+        }
         Err(reject) => {
             // Best effort: the refusal stands whether or not the client hears of it.
             let _ = io.write_all(&UNRECOGNIZED_NAME).await;
-            return Err(Refused { reject, io: Some(io) });
+            Err(Refused { reject, io: Some(io) })
         }
-    };
-    attempt.host = Some(host);
+    }
+}
+
+/// Carries a connection from its ClientHello to HTTP. The caller bounds the time.
+///
+/// # Errors
+/// A [`Refused`] for everything that can go wrong; `attempt` says what was known by then.
+pub async fn conclude<IO>(
+    greeted: Greeted<IO>,
+    doors: &Doors<'_>,
+    attempt: &mut Attempt,
+) -> Result<Handshaken<IO>, Refused<IO>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let Greeted { accepted, io, host } = greeted;
     let Some(config) = doors.configs.get(host.index()) else {
         return Err(Refused { reject: Reason::Abandoned.into(), io: None });
     };
-    let start = tokio_rustls::StartHandshake::from_parts(start.accepted, io);
+    let start = tokio_rustls::StartHandshake::from_parts(accepted, io);
     let seen = &mut attempt.presented;
     // rustls reads the ClientHello's ticket here, before the first poll.
     let mut accept = capture(seen, || start.into_stream(Arc::clone(&config.config)).into_fallible());

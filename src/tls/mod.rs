@@ -15,7 +15,7 @@ mod tickets;
 mod trust;
 mod verifier;
 
-pub use self::accept::{Attempt, Doors, Handshaken, Protocol, Refused, Verified, handshake};
+pub use self::accept::{Attempt, Doors, Greeted, Handshaken, Protocol, Refused, Verified, conclude, greet, handshake};
 pub use self::chains::Chains;
 pub use self::crl::{LoadedCrls, revocation_lists};
 pub use self::linger::linger;
