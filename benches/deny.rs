@@ -30,7 +30,7 @@ fn deny(criterion: &mut Criterion) {
             let spec = |n| DenySpec { matcher: entry(n), reason: "bench".into(), ..DenySpec::default() };
             let list = DenyList::new((0..count).map(spec).collect()).expect("entries that can be");
             criterion.bench_function(&format!("deny/{kind}/{count}"), |bencher| {
-                bencher.iter(|| assert!(black_box(&list).find(black_box(&who), 0).is_none()));
+                bencher.iter(|| assert!(black_box(&list).find(black_box(&who), None, 0).is_none()));
             });
         }
     }

@@ -11,6 +11,7 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use portcullis::http1::{Answer, EarlyResponses, Handler, Seen, Settings, serve};
 use portcullis::message::body::RequestBody;
+use portcullis::message::pace::PaceSpec;
 use portcullis::reject::Reject;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
@@ -86,6 +87,7 @@ const SETTINGS: Settings = Settings {
     header_timeout: Duration::from_secs(10),
     body_timeout: Duration::from_secs(30),
     write_timeout: Duration::from_secs(30),
+    pace: PaceSpec::NONE,
     idle_timeout: Duration::from_mins(1),
     max_requests: u64::MAX,
 };

@@ -34,6 +34,15 @@ pub enum Blame {
     Upstream,
 }
 
+/// How sure it is that a refusal answers an abuse of the protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Abuse {
+    /// Honest clients do it now and then; what counts is how often.
+    Perhaps,
+    /// No honest client does it.
+    Sure,
+}
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -82,6 +91,8 @@ reasons! {
     Connections = "connections", Close, Gate, "busy";
     /// The address already holds as many connections as `connection.per_address` allows.
     ConnectionsPerAddress = "connections_per_address", Close, Downstream, "too many connections";
+    /// As many connections have sent no ClientHello as `connection.silent` allows, and this one has waited longest, or has just come while all others are young.
+    ConnectionsSilent = "connections_silent", Close, Gate, "busy";
     /// The address starts handshakes faster than `connection.handshakes_per_address` allows.
     HandshakesPerAddress = "handshakes_per_address", Close, Downstream, "too many handshakes";
     /// As many handshakes are under way as `connection.handshakes` allows.
@@ -158,6 +169,8 @@ reasons! {
     // ---- the connection ---------------------------------------------------------------------
     /// What the connection was admitted by is gone: its anchor, its host or the host's rules of admission changed while it lived.
     TrustWithdrawn = "trust_withdrawn", Status(421), Downstream, "certificate not trusted any more";
+    /// The client broke TLS after its handshake: a record that does not decrypt or is no record, an attempt to renegotiate, key updates without end.
+    TlsInvalid = "tls_invalid", Close, Downstream, "TLS protocol error";
     /// The HTTP/2 client reset more streams than `http2.resets` allows (rapid reset, CVE-2023-44487).
     Http2Resets = "http2_resets", Close, Downstream, "too many stream resets";
     /// The HTTP/2 client sent more CONTINUATION frames than `http2.continuations` allows (CVE-2024-27316).
@@ -190,6 +203,8 @@ reasons! {
     BodyTooLarge = "body_too_large", Status(413), Downstream, "request body too large";
     /// The body stopped arriving for longer than `http.body_timeout`.
     BodyTimeout = "body_timeout", Status(408), Downstream, "request body timed out";
+    /// The body arrives more slowly than `http.min_body_rate`, and `http.rate_grace` is used up.
+    BodyTooSlow = "body_too_slow", Status(408), Downstream, "request body too slow";
     /// The body is malformed: a bad chunk, or a connection closed in its middle.
     BodyMalformed = "body_malformed", Status(400), Downstream, "malformed request body";
     /// CONNECT is refused: the gate is not a forward proxy.
@@ -244,6 +259,8 @@ reasons! {
     ClientGone = "client_gone", Close, Downstream, "client went away";
     /// The client stopped reading its response for longer than `http.write_timeout`.
     WriteTimeout = "write_timeout", Close, Downstream, "client does not read";
+    /// The client reads its response more slowly than `http.min_response_rate`, and `http.rate_grace` is used up.
+    ResponseTooSlow = "response_too_slow", Close, Downstream, "client reads too slowly";
     /// A bug: the exchange ended without an outcome.
     Abandoned = "abandoned", Reset, Gate, "internal error";
 }
@@ -253,6 +270,54 @@ impl Reason {
     #[must_use]
     pub const fn code(self) -> &'static str {
         self.row().code
+    }
+
+    /// Whether, and how surely, the client means harm by it: the one place that says so.
+    #[must_use]
+    pub const fn abuse(self) -> Option<Abuse> {
+        match self {
+            // Floods, bombs and what two programs would read differently: no honest client comes near.
+            Self::ClientHelloTooLarge
+            | Self::ConnectRefused
+            | Self::HandshakeTooLarge
+            | Self::Http2Continuations
+            | Self::Http2ControlFrames
+            | Self::Http2Pings
+            | Self::Http2Resets
+            | Self::Http2Settings
+            | Self::RequestFraming
+            | Self::TlsInvalid => Some(Abuse::Sure),
+            // A bad network, a mistake or a crowd does these too; often, from one client, they are an attack.
+            Self::BodyMalformed
+            | Self::BodyTimeout
+            | Self::BodyTooSlow
+            | Self::CertChainTooLarge
+            | Self::CertChainTooLong
+            | Self::CertKeySize
+            | Self::CertTooManyNames
+            | Self::ClientHelloInvalid
+            | Self::ConnectionsPerAddress
+            | Self::ConnectionsSilent
+            | Self::HandshakeInvalid
+            | Self::HandshakeTimeout
+            | Self::HandshakesPerAddress
+            | Self::HeaderBytes
+            | Self::HeaderCount
+            | Self::HeaderTimeout
+            | Self::Http2Invalid
+            | Self::PathInvalid
+            | Self::RequestMalformed
+            | Self::ResponseTooSlow
+            | Self::UriTooLong
+            | Self::WriteTimeout => Some(Abuse::Perhaps),
+            _ => None,
+        }
+    }
+
+    /// Whether it is any kind of [abuse](Self::abuse).
+    #[must_use]
+    pub const fn is_abuse(self) -> bool {
+        self.abuse().is_some()
     }
 
     /// The HTTP status to answer with; a refusal that has none by itself (it happened before or
@@ -347,6 +412,16 @@ mod tests {
     fn every_reason_has_a_public_text_and_a_document() {
         for reason in Reason::ALL {
             assert!(!reason.row().public.is_empty() && reason.row().doc.len() > 20, "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_is_surely_abuse_is_the_clients_fault_and_what_happens_to_the_honest_is_none() {
+        for reason in Reason::ALL.iter().filter(|reason| reason.abuse() == Some(Abuse::Sure)) {
+            assert_eq!(reason.row().blame, Blame::Downstream, "{reason}");
+        }
+        for reason in [Reason::ClientGone, Reason::CertExpired, Reason::CertMissing, Reason::RateLimited] {
+            assert!(!reason.is_abuse(), "{reason}");
         }
     }
 

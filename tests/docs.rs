@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use portcullis::clock::Clock;
 use portcullis::config;
-use portcullis::reject::{Blame, Reason, Wire};
+use portcullis::reject::{Abuse, Blame, Reason, Wire};
 use portcullis::telemetry::{AccessLog, AnchorSample, CrlSample, HandshakeFacts, Scraped, ServerSample, Telemetry};
 
 #[test]
@@ -231,8 +231,14 @@ fn rejections() -> String {
             Blame::Gate => "gate",
             Blame::Upstream => "backend",
         };
+        let abuse = match reason.abuse() {
+            Some(Abuse::Sure) => "\n- Abuse: surely",
+            Some(Abuse::Perhaps) => "\n- Abuse: perhaps",
+            None => "",
+        };
         let doc = row.doc.split_whitespace().collect::<Vec<_>>().join(" ");
-        writeln!(out, "\n## {}\n\n{doc}\n\n- Peer sees: {wire}\n- Fault of: {blame}", row.code).expect("a string");
+        writeln!(out, "\n## {}\n\n{doc}\n\n- Peer sees: {wire}\n- Fault of: {blame}{abuse}", row.code)
+            .expect("a string");
     }
     out
 }
@@ -244,6 +250,9 @@ const HEAD: &str = "\
 
 Every refusal has one of these reasons. Its code is the value in the log, the label in the metrics and the anchor here. A
 client is told a few words and an id; the log has the rest under that id.
+
+*Abuse* is said of refusals that answer an attack on the protocols: *surely*, if no honest client is ever refused so, and
+*perhaps*, if a bad network or a crowd looks the same and only its number tells.
 ";
 
 const METRICS_HEAD: &str = "\

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use parking_lot::Mutex;
 use portcullis::http1::{Answer, EarlyResponses, Ended, Handler, Seen, Settings, serve};
 use portcullis::message::body::RequestBody;
+use portcullis::message::pace::PaceSpec;
 use portcullis::reject::Reject;
 use tokio::sync::watch;
 
@@ -114,6 +115,7 @@ const SETTINGS: Settings = Settings {
     header_timeout: Duration::from_secs(10),
     body_timeout: Duration::from_secs(20),
     write_timeout: Duration::from_secs(30),
+    pace: PaceSpec::NONE,
     idle_timeout: Duration::from_mins(1),
     max_requests: 20,
 };

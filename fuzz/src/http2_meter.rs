@@ -13,6 +13,7 @@ use http_body_util::{BodyExt as _, Full};
 use portcullis::clock::Clock;
 use portcullis::http2::{Cut, Handler, Settings, serve};
 use portcullis::message::body::RequestBody;
+use portcullis::message::pace::PaceSpec;
 use portcullis::reject::Reject;
 use tokio::sync::watch;
 
@@ -90,6 +91,7 @@ const SETTINGS: Settings = Settings {
     connection_window: 65_535,
     body_timeout: Duration::from_secs(20),
     write_timeout: Duration::from_secs(20),
+    pace: PaceSpec::NONE,
     idle_timeout: Duration::from_mins(1),
     max_requests: 20,
 };

@@ -32,8 +32,12 @@ impl Alarm {
 
 /// The time after `wait`.
 pub fn after(wait: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(wait).unwrap_or_else(|| now + FOREVER)
+    later(Instant::now(), wait)
+}
+
+/// `wait` after `since`.
+pub fn later(since: Instant, wait: Duration) -> Instant {
+    since.checked_add(wait).unwrap_or_else(|| since + FOREVER)
 }
 
 /// What a time too long for the clock becomes: longer than a process lives.

@@ -15,7 +15,7 @@ mod outbox;
 mod rewound;
 mod scan;
 
-pub use self::alarm::{Alarm, after};
+pub use self::alarm::{Alarm, after, later};
 pub use self::chunked::{Chunked, Decoded};
 pub use self::inbound::Inbound;
 pub use self::intake::{GLANCE, Intake};

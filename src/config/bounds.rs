@@ -7,6 +7,7 @@ use super::ConnectionSpec;
 use super::problem::Read;
 use super::read::Section;
 use super::reference::{CONNECTION, HTTP, HTTP2};
+use crate::message::pace::PaceSpec;
 use crate::{http1, http2};
 
 /// What the three sections say.
@@ -31,6 +32,7 @@ pub(super) fn bounds(root: &Section<'_>) -> Read<Bounds> {
             header_bytes: http.decoded_header_bytes,
             body_timeout: http.settings.body_timeout,
             write_timeout: http.settings.write_timeout,
+            pace: http.settings.pace,
             idle_timeout: life.idle_timeout,
             max_requests: life.max_requests,
             ..http2
@@ -56,6 +58,7 @@ struct Http {
 fn connection(section: &Section<'_>) -> Read<(ConnectionSpec, Life)> {
     let per_address = section.count("per_address");
     let max = section.count("max");
+    let silent = section.count("silent");
     let handshakes_per_address = section.rate("handshakes_per_address");
     let handshakes = section.count("handshakes");
     let handshake_timeout = section.duration("handshake_timeout");
@@ -66,6 +69,7 @@ fn connection(section: &Section<'_>) -> Read<(ConnectionSpec, Life)> {
     let spec = ConnectionSpec {
         per_address: per_address?,
         max: max?,
+        silent: silent?,
         handshakes_per_address: handshakes_per_address?,
         handshakes: handshakes?,
         handshake_timeout: handshake_timeout?,
@@ -82,6 +86,7 @@ fn http(section: &Section<'_>) -> Read<Http> {
     let header_timeout = section.duration("header_timeout");
     let body_timeout = section.duration("body_timeout");
     let write_timeout = section.duration("write_timeout");
+    let pace = pace(section);
     let body_bytes = section.count("body_bytes");
     let requests_in_flight = section.count("requests_in_flight");
     let settings = http1::Settings {
@@ -92,6 +97,7 @@ fn http(section: &Section<'_>) -> Read<Http> {
         header_timeout: header_timeout?,
         body_timeout: body_timeout?,
         write_timeout: write_timeout?,
+        pace: pace?,
         // From `[connection]`, which is read beside this section.
         idle_timeout: Duration::ZERO,
         max_requests: 0,
@@ -105,6 +111,13 @@ fn http(section: &Section<'_>) -> Read<Http> {
         body_bytes: body_bytes?,
         requests_in_flight: requests_in_flight?,
     })
+}
+
+fn pace(section: &Section<'_>) -> Read<PaceSpec> {
+    let request = section.count("min_body_rate");
+    let response = section.count("min_response_rate");
+    let grace = section.duration("rate_grace");
+    Ok(PaceSpec { request: request?, response: response?, grace: grace? })
 }
 
 fn http2(section: &Section<'_>) -> Read<http2::Settings> {
@@ -130,6 +143,7 @@ fn http2(section: &Section<'_>) -> Read<http2::Settings> {
         header_bytes: 0,
         body_timeout: Duration::ZERO,
         write_timeout: Duration::ZERO,
+        pace: PaceSpec::NONE,
         stream_window: stream_window?,
         connection_window: connection_window?,
         idle_timeout: Duration::ZERO,

@@ -64,6 +64,8 @@ pub struct ConnectionSpec {
     pub per_address: u32,
     /// Connections in all.
     pub max: u32,
+    /// Connections without a ClientHello.
+    pub silent: u32,
     /// Handshakes that one address may start; burst is one second's worth, at least 10.
     pub handshakes_per_address: Rate,
     /// Handshakes under way at once.

@@ -49,6 +49,7 @@ impl Config {
         PermitBounds {
             per_address: self.connection.per_address,
             max_connections: self.connection.max,
+            silent: self.connection.silent,
             handshakes_per_address: self.connection.handshakes_per_address,
             handshakes: self.connection.handshakes,
             requests_in_flight: self.requests_in_flight,

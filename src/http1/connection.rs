@@ -1,6 +1,7 @@
 //! The loop of a connection: head, answer, head, answer, end.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,10 +17,11 @@ use super::body::Incoming;
 use super::encode::{self, Persistence};
 use super::handler::{Answer, EarlyResponses, Ended, Handler, Seen};
 use super::head::{Head, Reader};
+use super::reading::Reading;
 use super::settings::Settings;
 use super::stop::Stop;
 use super::terms::Terms;
-use super::wire::Wire;
+use super::wire::{self, Wire};
 use crate::codec::framing::Framing;
 use crate::codec::{Alarm, Outbound, Rewound, after};
 use crate::message::body::RequestBody;
@@ -47,14 +49,13 @@ where
         handler,
         stop: Stop::new(stop),
         alarm: Alarm::default(),
-        stalled: None,
+        reading: Reading::new(&settings),
         served: 0,
     };
     async move {
         match connection.run().await {
             Ok(ended) => ended,
             Err(Cut::Gone) => Ended::ClientGone,
-            Err(Cut::Stalled) => Ended::Failed(stalled(&settings)),
             Err(Cut::Broken(reject)) => Ended::Failed(reject),
         }
     }
@@ -67,8 +68,7 @@ pub(super) struct Connection<'h, IO, H> {
     handler: &'h H,
     stop: Stop,
     pub(super) alarm: Alarm,
-    /// How much the client had taken when it last took something, and when that is too long ago.
-    stalled: Option<(u64, Instant)>,
+    reading: Reading,
     served: u64,
 }
 
@@ -76,9 +76,7 @@ pub(super) struct Connection<'h, IO, H> {
 pub(super) enum Cut {
     /// The client went away.
     Gone,
-    /// The client does not read.
-    Stalled,
-    /// The response failed.
+    /// The response failed, or the client does not read it.
     Broken(Reject),
 }
 
@@ -170,6 +168,7 @@ where
             match wire.poll_glance(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Err(error)) if wire::failure(&error).is_some() => return Poll::Ready(Err(lost(&error))),
                 Poll::Ready(_) if wire.read.buffer.is_empty() => return Poll::Ready(Ok(Next::Closed)),
                 Poll::Ready(_) => return Poll::Ready(Err(Cut::Gone)),
             }
@@ -201,7 +200,7 @@ where
         let body = if left == Some(0) {
             RequestBody::Empty
         } else {
-            RequestBody::Stream(Box::pin(Incoming::new(self.wire.clone(), exchange, left, self.settings.body_timeout)))
+            RequestBody::Stream(Box::pin(Incoming::new(self.wire.clone(), exchange, left, &self.settings)))
         };
         (Request::from_parts(parts, body), EarlyResponses::new(self.wire.clone(), exchange))
     }
@@ -267,7 +266,10 @@ where
         if let Poll::Ready(Err(cut)) = self.poll_out(cx, Goal::Flushed) {
             return Poll::Ready(cut);
         }
-        self.wire.lock().poll_gone(cx, self.settings.header_bytes).map(|()| Cut::Gone)
+        self.wire
+            .lock()
+            .poll_gone(cx, self.settings.header_bytes)
+            .map(|error| error.map_or(Cut::Gone, |error| lost(&error)))
     }
 
     /// Writes. An error if the client has gone, or has taken nothing for too long.
@@ -281,21 +283,17 @@ where
         drop(wire);
         match written {
             Poll::Ready(result) => {
-                self.stalled = None;
-                Poll::Ready(result.map_err(|_| Cut::Gone))
+                self.reading.goes_on(taken);
+                Poll::Ready(result.map_err(|error| lost(&error)))
             }
             Poll::Pending => {
-                let deadline = match self.stalled {
-                    Some((before, deadline)) if before == taken => deadline,
-                    _ => after(self.settings.write_timeout),
-                };
-                self.stalled = Some((taken, deadline));
-                self.alarm.poll(cx, deadline).map(|()| Err(Cut::Stalled))
+                self.reading.poll_patience(cx, taken, &mut self.alarm).map(|reject| Err(Cut::Broken(reject)))
             }
         }
     }
 }
 
-fn stalled(settings: &Settings) -> Reject {
-    Reject::new(Reason::WriteTimeout, format!("nothing taken for {:?}", settings.write_timeout))
+/// A connection that failed under us: the client's leaving, or its breach of TLS.
+fn lost(error: &io::Error) -> Cut {
+    wire::failure(error).map_or(Cut::Gone, Cut::Broken)
 }

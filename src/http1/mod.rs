@@ -11,6 +11,7 @@ mod encode;
 mod ending;
 mod handler;
 mod head;
+mod reading;
 mod response;
 mod settings;
 mod stop;

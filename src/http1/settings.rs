@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::message::pace::PaceSpec;
+
 /// What a client may send, and how slowly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -17,6 +19,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Longest time that the client takes nothing of a response that waits for it.
     pub write_timeout: Duration,
+    /// How slowly bodies may pass.
+    pub pace: PaceSpec,
     /// Longest silence between two requests.
     pub idle_timeout: Duration,
     /// Most requests on one connection; then `Connection: close`.

@@ -183,12 +183,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         self.poll_glance(cx)
     }
 
-    /// Ready when the client has gone. Only a client whose request is complete is watched, and no further than
+    /// Ready when the client has gone, with how if that is known. Only a client whose request is complete is watched, and no further than
     /// until `bound` bytes of its next requests wait.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>, bound: usize) -> Poll<()> {
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>, bound: usize) -> Poll<Option<io::Error>> {
         while self.inbound.is_done() && self.read.buffer.len() < bound {
-            if matches!(ready!(self.poll_glance(cx)), Ok(0) | Err(_)) {
-                return Poll::Ready(());
+            match ready!(self.poll_glance(cx)) {
+                Ok(0) => return Poll::Ready(None),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(error)),
             }
         }
         Poll::Pending
@@ -259,7 +261,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
                 Ok(_) => self.awaits_continue = false,
                 Err(error) => {
                     self.fail();
-                    return Poll::Ready(Some(Err(Reject::new(Reason::ClientGone, error.to_string()))));
+                    let gone = || Reject::new(Reason::ClientGone, error.to_string());
+                    return Poll::Ready(Some(Err(failure(&error).unwrap_or_else(gone))));
                 }
             }
         }
@@ -296,6 +299,12 @@ impl<IO: Send> Sink for Mutex<Wire<IO>> {
 /// Lets the body go when its holder does; see [`Wire::release`].
 pub(super) fn release<IO>(wire: &Mutex<Wire<IO>>, exchange: u64) {
     wire.lock().release(exchange);
+}
+
+/// What a failed stream says about its client, if it is more than that it has gone: what is below us says
+/// `InvalidData` of a client that breaks its protocol, and the system never does.
+pub(super) fn failure(error: &io::Error) -> Option<Reject> {
+    (error.kind() == io::ErrorKind::InvalidData).then(|| Reject::new(Reason::TlsInvalid, error.to_string()))
 }
 
 fn stream<IO>(io: &mut Option<IO>) -> io::Result<&mut IO> {

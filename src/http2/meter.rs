@@ -173,6 +173,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
+    use crate::message::pace::PaceSpec;
 
     const PRIORITY: u8 = 0x2;
 
@@ -189,6 +190,7 @@ mod tests {
             connection_window: 65_535,
             body_timeout: WINDOW,
             write_timeout: WINDOW,
+            pace: PaceSpec::NONE,
             idle_timeout: WINDOW,
             max_requests: 100,
         }

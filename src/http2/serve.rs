@@ -59,7 +59,7 @@ where
         let (handler, streaming) = (Arc::clone(&handler), use_.stream(&settings));
         async move {
             let head = request.method() == Method::HEAD;
-            let request = request.map(|incoming| request_body(incoming, settings.body_timeout));
+            let request = request.map(|incoming| request_body(incoming, &settings));
             let response = handler.request(request).await;
             // hyper would send the body of an answer to HEAD, and clients take that for a protocol error
             // (RFC 9110 §9.3.2).
@@ -186,10 +186,18 @@ fn failure(error: &hyper::Error, verdict: &OnceLock<Reason>) -> Reject {
     }
     let source = std::error::Error::source(error);
     let detail = source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+    if source.and_then(io_error).is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
+        return Reject::new(Reason::TlsInvalid, detail);
+    }
     let io = source.is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
         || source.and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(h2::Error::is_io);
     let remote = source.and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(h2::Error::is_remote);
     Reject::new(if io || remote || error.is_closed() { Reason::ClientGone } else { Reason::Http2Invalid }, detail)
+}
+
+/// The error of the stream below, which says `InvalidData` of a client that breaks its protocol.
+fn io_error<'e>(source: &'e (dyn std::error::Error + 'static)) -> Option<&'e std::io::Error> {
+    source.downcast_ref::<std::io::Error>().or_else(|| source.downcast_ref::<h2::Error>()?.get_io())
 }
 
 /// What may wait for the client of one stream: four frames. hyper's 400 KiB, times a hundred streams that nobody

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::message::pace::PaceSpec;
+
 /// What a client may send. Counts of frames are per connection and ten seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -27,6 +29,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Longest time that the client takes nothing of a response that waits for it.
     pub write_timeout: Duration,
+    /// How slowly request bodies may pass; responses have a rate by `write_timeout` already.
+    pub pace: PaceSpec,
     /// Longest time that a connection without a stream is kept.
     pub idle_timeout: Duration,
     /// Most requests on one connection; then GOAWAY.

@@ -12,6 +12,6 @@ mod store;
 
 pub use self::gcra::Outcome;
 pub use self::limit::{KeyFacts, Limit};
-pub use self::permits::{ConnectionPermit, HandshakePermit, PermitBounds, Permits, RequestPermit};
+pub use self::permits::{ConnectionPermit, HandshakePermit, PermitBounds, Permits, RequestPermit, SilentPermit};
 pub use self::set::{Limits, Standing, check_all};
 pub use self::spec::{Key, LimitSpec, Rate};

@@ -20,6 +20,8 @@ pub struct PermitBounds {
     pub per_address: u32,
     /// Connections altogether.
     pub max_connections: u32,
+    /// Connections that have sent no ClientHello yet.
+    pub silent: u32,
     /// Handshakes that one address (IPv6: one /64) may start. At once may come what the rate gives in a second, and
     /// never fewer than ten.
     pub handshakes_per_address: Rate,
@@ -41,6 +43,7 @@ struct Counts {
     clock: Clock,
     connections: Arc<Gauge>,
     addresses: Arc<Addresses>,
+    silent: Arc<Slots>,
     pace: ArcSwap<Pace>,
     handshakes: Arc<Slots>,
     /// Handshakes under way, by address.
@@ -63,6 +66,11 @@ pub struct ConnectionPermit {
     _address: AddressPermit,
     _total: Held,
 }
+
+/// A connection that may be without a ClientHello as long as this lives.
+#[derive(Debug)]
+#[must_use = "dropping it closes the slot"]
+pub struct SilentPermit(Slot);
 
 /// A handshake that may be under way as long as this lives.
 #[derive(Debug)]
@@ -88,6 +96,7 @@ impl Permits {
             clock: clock.clone(),
             connections: Gauge::new(bounds.max_connections),
             addresses: Addresses::new(bounds.per_address),
+            silent: Slots::new(bounds.silent),
             handshakes: Slots::new(bounds.handshakes),
             shaking: Addresses::new(pace.burst),
             pace: ArcSwap::from_pointee(pace),
@@ -98,9 +107,10 @@ impl Permits {
     /// Other bounds for the same counts. What is under way goes on, also beyond a bound that is now lower; the
     /// handshake rate starts afresh if (and only if) it is another one.
     pub fn set_bounds(&self, bounds: PermitBounds) {
-        let Counts { clock, connections, addresses, pace, handshakes, shaking, requests } = &*self.0;
+        let Counts { clock, connections, addresses, silent, pace, handshakes, shaking, requests } = &*self.0;
         connections.set_bound(bounds.max_connections);
         addresses.set_bound(bounds.per_address);
+        silent.set_bound(bounds.silent);
         handshakes.set_bound(bounds.handshakes);
         requests.set_bound(bounds.requests_in_flight);
         if pace.load().rate != bounds.handshakes_per_address {
@@ -121,27 +131,45 @@ impl Permits {
         Ok(ConnectionPermit { _address: permit, _total: total })
     }
 
-    /// Before a handshake. A handshake that finds no room is not held against its address; it finds none only while
-    /// all others are young, see [`HandshakePermit::revoked`].
+    /// While a connection has not said what it wants. One that has been silent for long makes room for a newcomer.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::ConnectionsSilent`] while all others are young.
+    pub fn silent(&self) -> Result<SilentPermit, Reject> {
+        let slot = self.0.silent.take(self.0.clock.now());
+        slot.map(SilentPermit).ok_or_else(|| Reject::new(Reason::ConnectionsSilent, "all others are young"))
+    }
+
+    /// When a client begins its handshake: at the first byte, before anything is kept of it. One that would find no
+    /// room is not held against its address.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::HandshakesInFlight`] and [`Reason::HandshakesPerAddress`], the latter with when to come back.
+    pub fn start(&self, address: IpAddr) -> Result<(), Reject> {
+        if !self.0.handshakes.has_room(self.0.clock.now()) {
+            return Err(Reason::HandshakesInFlight.into());
+        }
+        if let Outcome::Exhausted { retry_after } = self.0.pace.load().check(client(address)) {
+            return Err(Reject::from(Reason::HandshakesPerAddress).retry_after(retry_after));
+        }
+        Ok(())
+    }
+
+    /// Behind a whole ClientHello, before a handshake costs anything. It finds no room only while all others are
+    /// young, see [`HandshakePermit::revoked`].
     ///
     /// An address may have as many under way as it may start at once: one that lets all of them hang until they time
     /// out would otherwise take every slot there is, at the rate that it is allowed.
     ///
     /// # Errors
     ///
-    /// [`Reason::HandshakesInFlight`] and [`Reason::HandshakesPerAddress`], the latter with when to come back.
+    /// [`Reason::HandshakesInFlight`] and [`Reason::HandshakesPerAddress`].
     pub fn handshake(&self, address: IpAddr) -> Result<HandshakePermit, Reject> {
-        let (client, now) = (client(address), self.0.clock.now());
-        if !self.0.handshakes.has_room(now) {
-            return Err(Reason::HandshakesInFlight.into());
-        }
         let hanging = || Reject::new(Reason::HandshakesPerAddress, "as many under way as it may start at once");
-        let permit = self.0.shaking.hold(client).ok_or_else(hanging)?;
-        // Nobody is made to give way for a handshake that its own rate refuses.
-        if let Outcome::Exhausted { retry_after } = self.0.pace.load().check(client) {
-            return Err(Reject::from(Reason::HandshakesPerAddress).retry_after(retry_after));
-        }
-        let slot = self.0.handshakes.take(now).ok_or(Reason::HandshakesInFlight)?;
+        let permit = self.0.shaking.hold(client(address)).ok_or_else(hanging)?;
+        let slot = self.0.handshakes.take(self.0.clock.now()).ok_or(Reason::HandshakesInFlight)?;
         Ok(HandshakePermit { _address: permit, slot })
     }
 
@@ -159,6 +187,11 @@ impl Permits {
         self.0.connections.used()
     }
 
+    /// Connections without a ClientHello now.
+    pub fn connections_silent(&self) -> u32 {
+        u32::try_from(self.0.silent.used()).unwrap_or(u32::MAX)
+    }
+
     /// Handshakes under way now.
     pub fn handshakes_under_way(&self) -> u32 {
         u32::try_from(self.0.handshakes.used()).unwrap_or(u32::MAX)
@@ -167,6 +200,14 @@ impl Permits {
     /// Requests under way now.
     pub fn requests_under_way(&self) -> u32 {
         self.0.requests.used()
+    }
+}
+
+impl SilentPermit {
+    /// Resolves when the connection has been silent for so long that its slot is needed for another.
+    pub async fn revoked(&mut self) -> Reject {
+        self.0.revoked().await;
+        Reject::new(Reason::ConnectionsSilent, "silent for longer than all others, and others wait")
     }
 }
 
@@ -218,6 +259,7 @@ mod tests {
     const BOUNDS: PermitBounds = PermitBounds {
         per_address: 2,
         max_connections: 5,
+        silent: 3,
         handshakes_per_address: Rate { count: NonZeroU32::new(3).unwrap(), per: Duration::from_hours(3) },
         handshakes: 4,
         requests_in_flight: 2,
@@ -225,6 +267,12 @@ mod tests {
 
     fn permits() -> Permits {
         Permits::new(BOUNDS, &Clock::adjustable())
+    }
+
+    /// From the first byte to the handshake.
+    fn shake(permits: &Permits, address: IpAddr) -> Result<HandshakePermit, Reject> {
+        permits.start(address)?;
+        permits.handshake(address)
     }
 
     fn ip(address: &str) -> IpAddr {
@@ -267,24 +315,39 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_silent_takes_no_handshakes_place_and_makes_room_for_others_who_are() {
+        let clock = Clock::adjustable();
+        let permits = Permits::new(PermitBounds { handshakes: 1, ..BOUNDS }, &clock);
+        let mut silent = [(); 3].map(|()| permits.silent().unwrap());
+        assert_eq!(reason(permits.silent()), Some(Reason::ConnectionsSilent));
+        assert_eq!(reason(shake(&permits, ip("192.0.2.1"))), None);
+        clock.advance(Duration::from_secs(2));
+        let _newcomer = permits.silent().unwrap();
+        assert_eq!(silent[0].revoked().now_or_never().unwrap().reason, Reason::ConnectionsSilent);
+        assert!(silent[1].revoked().now_or_never().is_none());
+        drop(silent);
+        assert_eq!(permits.connections_silent(), 1);
+    }
+
+    #[test]
     fn an_address_starts_so_many_handshakes() {
         let clock = Clock::adjustable();
         let permits = Permits::new(BOUNDS, &clock);
-        (0..10).for_each(|_| drop(permits.handshake(ip("2001:db8::1")).unwrap()));
-        let reject = permits.handshake(ip("2001:db8::2")).unwrap_err();
+        (0..10).for_each(|_| drop(shake(&permits, ip("2001:db8::1")).unwrap()));
+        let reject = shake(&permits, ip("2001:db8::2")).unwrap_err();
         assert_eq!(reject.reason, Reason::HandshakesPerAddress);
         assert_eq!(permits.handshakes_under_way(), 0, "a refusal holds nothing");
-        assert_eq!(reason(permits.handshake(ip("192.0.2.1"))), None);
+        assert_eq!(reason(shake(&permits, ip("192.0.2.1"))), None);
         assert!(reject.retry_after.unwrap() > Duration::from_mins(59));
         clock.advance(reject.retry_after.unwrap() + Duration::from_millis(1));
-        assert_eq!(reason(permits.handshake(ip("2001:db8::2"))), None);
+        assert_eq!(reason(shake(&permits, ip("2001:db8::2"))), None);
     }
 
     #[test]
     fn a_fast_handshake_rate_has_a_burst_of_a_second() {
         let rate = Rate { count: NonZeroU32::new(36_000_000).unwrap(), per: Duration::from_hours(10) };
         let permits = Permits::new(PermitBounds { handshakes_per_address: rate, ..BOUNDS }, &Clock::adjustable());
-        let passed = (0..1_000).take_while(|_| permits.handshake(ip("192.0.2.1")).is_ok()).count();
+        let passed = (0..1_000).take_while(|_| shake(&permits, ip("192.0.2.1")).is_ok()).count();
         assert!(passed >= 1_000, "{passed}");
     }
 
@@ -295,14 +358,14 @@ mod tests {
         let permits = Permits::new(PermitBounds { handshakes: 100, handshakes_per_address: rate, ..BOUNDS }, &clock);
         let mut hanging = Vec::new();
         for _ in 0..10 {
-            hanging.extend((0..20).filter_map(|_| permits.handshake(ip("192.0.2.1")).ok()));
+            hanging.extend((0..20).filter_map(|_| shake(&permits, ip("192.0.2.1")).ok()));
             clock.advance(Duration::from_secs(1));
         }
         assert_eq!(hanging.len(), 20);
-        assert_eq!(reason(permits.handshake(ip("192.0.2.1"))), Some(Reason::HandshakesPerAddress));
-        assert_eq!(reason(permits.handshake(ip("192.0.2.2"))), None);
+        assert_eq!(reason(shake(&permits, ip("192.0.2.1"))), Some(Reason::HandshakesPerAddress));
+        assert_eq!(reason(shake(&permits, ip("192.0.2.2"))), None);
         hanging.pop();
-        assert_eq!(reason(permits.handshake(ip("192.0.2.1"))), None);
+        assert_eq!(reason(shake(&permits, ip("192.0.2.1"))), None);
         drop(hanging);
         assert_eq!(permits.0.shaking.known(), 0);
     }
@@ -311,24 +374,24 @@ mod tests {
     fn a_handshake_that_its_rate_refuses_makes_nobody_give_way() {
         let clock = Clock::adjustable();
         let permits = Permits::new(PermitBounds { handshakes: 1, ..BOUNDS }, &clock);
-        (0..10).for_each(|_| drop(permits.handshake(ip("192.0.2.1")).unwrap()));
-        let mut slow = permits.handshake(ip("192.0.2.2")).unwrap();
+        (0..10).for_each(|_| drop(shake(&permits, ip("192.0.2.1")).unwrap()));
+        let mut slow = shake(&permits, ip("192.0.2.2")).unwrap();
         clock.advance(Duration::from_secs(9));
-        assert_eq!(reason(permits.handshake(ip("192.0.2.1"))), Some(Reason::HandshakesPerAddress));
+        assert_eq!(reason(shake(&permits, ip("192.0.2.1"))), Some(Reason::HandshakesPerAddress));
         assert!(slow.revoked().now_or_never().is_none());
-        let _newcomer = permits.handshake(ip("192.0.2.3")).unwrap();
+        let _newcomer = shake(&permits, ip("192.0.2.3")).unwrap();
         assert_eq!(slow.revoked().now_or_never().unwrap().reason, Reason::HandshakesInFlight);
     }
 
     #[test]
     fn a_handshake_that_finds_no_room_is_not_held_against_its_address() {
         let permits = permits();
-        let held = [1, 2, 3, 4].map(|n| permits.handshake(ip(&format!("192.0.2.{n}"))).unwrap());
+        let held = [1, 2, 3, 4].map(|n| shake(&permits, ip(&format!("192.0.2.{n}"))).unwrap());
         for _ in 0..9 {
-            assert_eq!(reason(permits.handshake(ip("192.0.2.9"))), Some(Reason::HandshakesInFlight));
+            assert_eq!(reason(shake(&permits, ip("192.0.2.9"))), Some(Reason::HandshakesInFlight));
         }
         drop(held);
-        (0..10).for_each(|_| drop(permits.handshake(ip("192.0.2.9")).unwrap()));
+        (0..10).for_each(|_| drop(shake(&permits, ip("192.0.2.9")).unwrap()));
     }
 
     #[test]
@@ -336,7 +399,7 @@ mod tests {
         let permits = permits();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let _connection = permits.connection(ip("192.0.2.1")).unwrap();
-            let _handshake = permits.handshake(ip("192.0.2.1")).unwrap();
+            let _handshake = shake(&permits, ip("192.0.2.1")).unwrap();
             let _request = permits.request().unwrap();
             panic!("a bug");
         }));
@@ -365,15 +428,15 @@ mod tests {
     #[test]
     fn the_handshake_rate_is_kept_over_a_reload_unless_it_is_another() {
         let permits = permits();
-        (0..10).for_each(|_| drop(permits.handshake(ip("192.0.2.1")).unwrap()));
+        (0..10).for_each(|_| drop(shake(&permits, ip("192.0.2.1")).unwrap()));
         permits.set_bounds(PermitBounds { handshakes: 99, ..BOUNDS });
-        assert_eq!(reason(permits.handshake(ip("192.0.2.1"))), Some(Reason::HandshakesPerAddress));
+        assert_eq!(reason(shake(&permits, ip("192.0.2.1"))), Some(Reason::HandshakesPerAddress));
         let per = Duration::from_hours(1);
         permits.set_bounds(PermitBounds {
             handshakes_per_address: Rate { per, ..BOUNDS.handshakes_per_address },
             ..BOUNDS
         });
-        assert_eq!(reason(permits.handshake(ip("192.0.2.1"))), None);
+        assert_eq!(reason(shake(&permits, ip("192.0.2.1"))), None);
     }
 
     #[test]
@@ -381,7 +444,7 @@ mod tests {
         let none = PermitBounds { per_address: 0, handshakes: 0, requests_in_flight: 0, ..BOUNDS };
         let permits = Permits::new(none, &Clock::adjustable());
         assert_eq!(reason(permits.connection(ip("192.0.2.1"))), Some(Reason::ConnectionsPerAddress));
-        assert_eq!(reason(permits.handshake(ip("192.0.2.1"))), Some(Reason::HandshakesInFlight));
+        assert_eq!(reason(shake(&permits, ip("192.0.2.1"))), Some(Reason::HandshakesInFlight));
         assert_eq!(reason(permits.request()), Some(Reason::RequestsInFlight));
         assert_eq!(permits.0.addresses.known(), 0, "a refused address is not remembered");
     }
@@ -391,7 +454,7 @@ mod tests {
         fn is_free<T: Send + Sync + 'static>(_: &T) {}
         let permits = permits();
         let (connection, handshake, request) =
-            (permits.connection(ip("::1")).unwrap(), permits.handshake(ip("::1")).unwrap(), permits.request().unwrap());
+            (permits.connection(ip("::1")).unwrap(), shake(&permits, ip("::1")).unwrap(), permits.request().unwrap());
         is_free(&connection);
         is_free(&handshake);
         is_free(&request);

@@ -4,5 +4,6 @@
 pub mod body;
 pub mod forwarded;
 pub mod hop;
+pub mod pace;
 pub mod request_id;
 pub mod target;

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::arrival::{self, Arrival};
 use super::peer::Peer;
 use super::request::Exchange;
 use super::{Worker, stack, tunnel};
@@ -17,8 +18,6 @@ use crate::drain::{Busy, Drain};
 use crate::http1::{self, Ended};
 use crate::http2;
 use crate::limits::ConnectionPermit;
-use crate::net::ListenerSpec;
-use crate::net::proxy_protocol::{self, Header};
 use crate::reject::{Reason, Reject};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{ConnectionRecord, HandshakeFacts};
@@ -46,9 +45,24 @@ pub(super) async fn run(
     worker: Worker,
 ) {
     let busy = worker.shared.drain.busy();
-    let mut record = worker.shared.telemetry.connection(socket_peer, listener);
+    let record = worker.shared.telemetry.connection(socket_peer, listener);
+    match arrival::first_byte(&stream, index, &worker, &record).await {
+        // Boxed: whoever has said nothing costs no more than its socket and a timer.
+        Ok(arrival) => Box::pin(carry(stream, arrival, index, worker, record, busy)).await,
+        Err(reject) => record.refused(reject),
+    }
+}
+
+async fn carry(
+    stream: TcpStream,
+    arrival: Arrival,
+    index: usize,
+    worker: Worker,
+    mut record: ConnectionRecord,
+    busy: Busy,
+) {
     // Boxed, so that an idle connection does not carry the handshake's state for hours.
-    let admitted = Box::pin(establish(stream, index, &worker, &mut record)).await;
+    let admitted = Box::pin(establish(stream, arrival, index, &worker, &mut record)).await;
     match admitted {
         Ok(admitted) => match converse(admitted, worker, busy).await {
             Ok(()) => record.served(),
@@ -88,6 +102,7 @@ struct Admitted {
 
 async fn establish(
     stream: TcpStream,
+    arrival: Arrival,
     index: usize,
     worker: &Worker,
     record: &mut ConnectionRecord,
@@ -96,10 +111,14 @@ async fn establish(
     let changes = worker.shared.published.changes();
     let snapshot = worker.shared.published.current();
     let listener = snapshot.listener(index).ok_or_else(|| Reject::new(Reason::Abandoned, "no such listener"))?;
-    let deadline = Instant::now() + snapshot.connection.handshake_timeout;
-    let stream = announced(stream, &listener.spec, deadline, record).await?;
-    let permit = worker.shared.permits.connection(record.peer.ip())?;
-    let mut handshake = worker.shared.permits.handshake(record.peer.ip())?;
+    let Arrival { deadline, mut silent, permit } = arrival;
+    let stream = arrival::announced(stream, &listener.spec, deadline, record).await?;
+    let permits = &worker.shared.permits;
+    let permit = match permit {
+        Some(permit) => permit,
+        None => permits.connection(record.peer.ip())?,
+    };
+    permits.start(record.peer.ip())?;
     let doors = Doors {
         hosts: &snapshot.hosts,
         configs: &snapshot.tls,
@@ -108,21 +127,27 @@ async fn establish(
         first_look: &|_| Ok(()),
     };
     let mut attempt = Attempt::default();
-    let done = tokio::select! {
-        done = timeout_at(deadline, tls::handshake(stream, &doors, &mut attempt)) => done,
-        reject = handshake.revoked() => Ok(Err(Refused { reject, io: None })),
+    let done = async {
+        let greeted = tokio::select! {
+            greeted = tls::greet(stream, &doors, &mut attempt) => greeted?,
+            reject = silent.revoked() => return Err(Refused { reject, io: None }),
+        };
+        drop(silent);
+        let refused = |reject| Refused { reject, io: None };
+        let mut handshake = permits.handshake(record.peer.ip()).map_err(refused)?;
+        tokio::select! {
+            done = tls::conclude(greeted, &doors, &mut attempt) => done,
+            reject = handshake.revoked() => Err(refused(reject)),
+        }
     };
-    drop(handshake);
+    let done = timeout_at(deadline, done).await;
     record.identity = attempt.presented.take().and_then(|presented| presented.identity);
     record.server_name.clone_from(&attempt.server_name);
     record.print = attempt.print;
     let done: Handshaken<_> = match done {
         Ok(Ok(done)) => done,
         Ok(Err(Refused { reject, io })) => return Err(Turned { reject, farewell: io.map(|io| (io, permit)) }),
-        Err(_) => {
-            let detail = format!("{:?}", snapshot.connection.handshake_timeout);
-            return Err(Reject::new(Reason::HandshakeTimeout, detail).into());
-        }
+        Err(_) => return Err(arrival::late(&snapshot).into()),
     };
     let peer = Peer::establish(&done, &attempt, record.peer, &snapshot, &worker.shared.clock)?;
     peer.tell_stack(&attempt.client_hello);
@@ -131,27 +156,6 @@ async fn establish(
     let kind = if done.resumed { "resumed" } else { "full" };
     record.established(&peer.who.host, HandshakeFacts { version: done.version, protocol: peer.who.protocol, kind });
     Ok(Admitted { stream: done.stream, protocol: done.protocol, peer, snapshot, permit, changes })
-}
-
-/// Reads the PROXY header where the listener takes one; the record then knows the real client.
-async fn announced(
-    mut stream: TcpStream,
-    spec: &ListenerSpec,
-    deadline: Instant,
-    record: &mut ConnectionRecord,
-) -> Result<TcpStream, Reject> {
-    if spec.proxy_protocol_from.is_empty() {
-        return Ok(stream);
-    }
-    if !proxy_protocol::is_from(record.peer.ip(), &spec.proxy_protocol_from) {
-        return Err(Reason::ProxyPeerUntrusted.into());
-    }
-    let read = timeout_at(deadline, proxy_protocol::read(&mut stream)).await;
-    match read.unwrap_or_else(|_| Err(Reject::new(Reason::ProxyHeaderInvalid, "timed out")))? {
-        Header::Forwarded { source, .. } => record.peer = source,
-        Header::Local => {}
-    }
-    Ok(stream)
 }
 
 /// Speaks HTTP until the client, the certificate, the drain or a bound ends it.

@@ -2,6 +2,7 @@
 //! decision is made in `policy`, every refusal comes from the table in `reject`.
 
 mod accept;
+mod arrival;
 mod body;
 mod connection;
 mod peer;

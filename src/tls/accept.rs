@@ -112,7 +112,7 @@ pub struct Refused<IO> {
     pub io: Option<IO>,
 }
 
-/// Carries a connection from its first byte to HTTP. The caller bounds the time.
+/// Carries a connection from its first byte to HTTP: [`greet`], then [`conclude`]. The caller bounds the time.
 ///
 /// # Errors
 /// A [`Refused`] for everything that can go wrong; `attempt` says what was known by then.
@@ -120,7 +120,24 @@ pub async fn handshake<IO>(io: IO, doors: &Doors<'_>, attempt: &mut Attempt) -> 
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut io = io;
+    let greeted = greet(io, doors, attempt).await?;
+    conclude(greeted, doors, attempt).await
+}
+
+/// A whole ClientHello that leads to a host. Nothing has been computed for it yet.
+pub struct Greeted<IO> {
+    io: IO,
+    host: HostId,
+}
+
+/// Reads the ClientHello and finds its host. Costs no cryptography. The caller bounds the time.
+///
+/// # Errors
+/// A [`Refused`] for everything that can go wrong; `attempt` says what was known by then.
+pub async fn greet<IO>(mut io: IO, doors: &Doors<'_>, attempt: &mut Attempt) -> Result<Greeted<IO>, Refused<IO>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
     let read = hello::read(&mut io, doors.client_hello_bytes, &mut attempt.client_hello).await;
     // What the library refuses can be read all the same: who tries is worth knowing.
     attempt.print = TlsPrint::of(&attempt.client_hello);
@@ -144,10 +161,26 @@ where
     };
     attempt.host = Some(host);
     let look = FirstLook { print: attempt.print, server_name: attempt.server_name.as_deref(), host };
-    if let Err(reject) = (doors.first_look)(&look) {
+    match (doors.first_look)(&look) {
+        Ok(()) => Ok(Greeted { io, host }),
         // Without a word, which is cheapest.
-        return Err(Refused { reject, io: None });
+        Err(reject) => Err(Refused { reject, io: None }),
     }
+}
+
+/// Carries a connection from its ClientHello to HTTP. The caller bounds the time.
+///
+/// # Errors
+/// A [`Refused`] for everything that can go wrong; `attempt` says what was known by then.
+pub async fn conclude<IO>(
+    greeted: Greeted<IO>,
+    doors: &Doors<'_>,
+    attempt: &mut Attempt,
+) -> Result<Handshaken<IO>, Refused<IO>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let Greeted { io, host } = greeted;
     let Some(config) = doors.configs.get(host.index()) else {
         return Err(Refused { reject: Reason::Abandoned.into(), io: None });
     };

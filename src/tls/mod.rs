@@ -20,7 +20,9 @@ mod tickets;
 mod trust;
 mod verifier;
 
-pub use self::accept::{Attempt, Doors, FirstLook, Handshaken, Protocol, Refused, Verified, handshake};
+pub use self::accept::{
+    Attempt, Doors, FirstLook, Greeted, Handshaken, Protocol, Refused, Verified, conclude, greet, handshake,
+};
 pub use self::chains::Chains;
 pub use self::crl::{LoadedCrls, revocation_lists};
 pub use self::linger::linger;

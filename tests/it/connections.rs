@@ -109,11 +109,12 @@ async fn an_address_starts_handshakes_at_its_rate() {
 async fn there_are_so_many_handshakes_under_way_and_no_more() {
     let world = World::new();
     let (gate, _backend) = gate(&world, "handshakes = 1\nhandshake_timeout = \"60s\"").await;
-    // It says nothing, and holds the only place.
-    let (silent, _) = gate.tcp().await;
-    eventually(async || gate.metric("portcullis_connections_open").await as u64 == 1).await;
+    // It says hello and no more, and holds the only place.
+    let (mut hanging, _) = gate.tcp().await;
+    hanging.write_all(&Client::good(&world).hello()).await.unwrap();
+    hanging.read_u8().await.unwrap();
     gate.refuses(&Client::good(&world), Reason::HandshakesInFlight).await;
-    drop(silent);
+    drop(hanging);
     eventually(async || served(&Client::good(&world).hears(gate.tcp().await.0).await)).await;
     // An admitted connection holds none.
     let _idle = Client::good(&world).connect(&gate).await.unwrap();

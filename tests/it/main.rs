@@ -15,6 +15,7 @@
     reason = "a test binary exports nothing, its names speak, and a test that fails panics"
 )]
 
+mod abuse;
 mod admin;
 mod attack;
 mod beyond;

@@ -19,6 +19,13 @@ pub(crate) static CONNECTION: Table = Table {
         ),
         // About 40 KiB each (TLS and HTTP buffers): 2 GiB.
         Key::new("max", Kind::Count { least: 1, most: 10_000_000 }, Default("50000"), "Connections in all."),
+        // About 1 KiB each: 10 MiB, and a fifth of `max`, so that the silent cannot fill that.
+        Key::new(
+            "silent",
+            Kind::Count { least: 1, most: 10_000_000 },
+            Default("10000"),
+            "Connections that have sent no whole ClientHello; the one that has waited longest makes room for a new one.",
+        ),
         // A crowd behind one NAT that reconnects after an outage is through in seconds; a flood is not.
         Key::new(
             "handshakes_per_address",
@@ -111,6 +118,26 @@ pub(crate) static HTTP: Table = Table {
             duration(Duration::from_millis(100), Duration::from_hours(1)),
             Default(r#""30s""#),
             "Longest time that a client takes nothing of a response that waits for it.",
+        ),
+        // Kestrel's least rate: two words a second, which GPRS does.
+        Key::new(
+            "min_body_rate",
+            Kind::Size { least: 0, most: 1 << 20 },
+            Default(r#""240B""#),
+            "Bytes a second that a request body must come with, while it is waited for; 0: any.",
+        ),
+        Key::new(
+            "min_response_rate",
+            Kind::Size { least: 0, most: 1 << 20 },
+            Default(r#""240B""#),
+            "Bytes a second that a response must be read with in HTTP/1.1, while it waits; 0: any. In HTTP/2, `write_timeout` is for every 16 KiB.",
+        ),
+        // As long as silence is endured: a phone in a lift is no attack.
+        Key::new(
+            "rate_grace",
+            duration(Duration::from_millis(100), Duration::from_hours(1)),
+            Default(r#""30s""#),
+            "How long a client may be slower than that; faster times earn it back.",
         ),
         // At a latency of 100 ms, a hundred thousand a second.
         Key::new(

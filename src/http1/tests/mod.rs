@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use super::{Answer, EarlyResponses, Ended, Handler, Seen, Settings, serve};
 use crate::message::body::RequestBody;
+use crate::message::pace::PaceSpec;
 use crate::reject::{Reason, Reject};
 
 /// Bounds small enough to be reached.
@@ -36,6 +37,7 @@ pub(super) fn settings() -> Settings {
         header_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(20),
         write_timeout: Duration::from_secs(30),
+        pace: PaceSpec::NONE,
         idle_timeout: Duration::from_mins(1),
         max_requests: 1000,
     }

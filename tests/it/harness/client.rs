@@ -154,6 +154,15 @@ impl Client {
         config
     }
 
+    /// Its ClientHello.
+    pub fn hello(&self) -> Vec<u8> {
+        let mut hello = Vec::new();
+        let name = ServerName::try_from(self.server_name.clone()).unwrap();
+        let mut session = rustls::ClientConnection::new(Arc::new(self.config()), name).unwrap();
+        session.write_tls(&mut hello).unwrap();
+        hello
+    }
+
     /// A connection with a finished handshake (in TLS 1.3 the server may still refuse it).
     pub async fn connect(&self, gate: &Gate) -> io::Result<TlsStream<TcpStream>> {
         self.connect_to(gate.address).await

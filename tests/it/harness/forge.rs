@@ -61,6 +61,16 @@ impl Forge {
         self.sign(params, rsa())
     }
 
+    /// A certificate for a key that only has a public half.
+    pub fn certify(&self, key: &impl rcgen::PublicKeyData, cn: &str, ca: bool) -> CertificateDer<'static> {
+        let mut params = client_params(cn, |_| ());
+        if ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        params.signed_by(key, &issuer).unwrap().der().clone()
+    }
+
     fn sign(&self, params: CertificateParams, key: KeyPair) -> Self {
         let issuer = Issuer::from_params(&self.params, &self.key);
         let certificate: Certificate = params.signed_by(&key, &issuer).unwrap();
