@@ -31,6 +31,7 @@ mod hosts;
 mod http2;
 mod keys;
 mod limits;
+mod load;
 mod logs;
 mod map;
 mod programs;
