@@ -33,6 +33,7 @@ mod hosts;
 mod http2;
 mod keys;
 mod limits;
+mod load;
 mod logs;
 mod map;
 mod prints;
