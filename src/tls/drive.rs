@@ -58,7 +58,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Drive<IO> {
     ///
     /// # Errors
     /// What went wrong; the client has been told by an alert where there is one, and the stream comes back.
-    pub(super) async fn run(mut self, print: Option<TlsPrint>, seen: &mut Option<Presented>) -> Result<Self, (io::Error, IO)> {
+    pub(super) async fn run(
+        mut self,
+        print: Option<TlsPrint>,
+        seen: &mut Option<Presented>,
+    ) -> Result<Self, (io::Error, IO)> {
         match self.shake(print, seen).await {
             Ok(()) => Ok(self),
             Err(error) => Err((error, self.io)),
