@@ -25,6 +25,7 @@ pub mod http1;
 pub mod http2;
 pub mod limits;
 pub mod net;
+pub mod reputation;
 pub mod runtime;
 pub mod tls;
 pub mod upstream;

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["codec", "drain", "fingerprint", "identity", "message"],
     &["policy", "telemetry"],
     &["revocation"],
-    &["http1", "http2", "limits", "net", "runtime", "tls", "upstream"],
+    &["http1", "http2", "limits", "net", "reputation", "runtime", "tls", "upstream"],
     &["config"],
     &["snapshot"],
     &["admin", "proxy"],
@@ -49,7 +49,7 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that decide, and what a decision may not name.
-const PURE: &[&str] = &["reject", "fingerprint", "identity", "message", "policy", "revocation"];
+const PURE: &[&str] = &["reject", "fingerprint", "identity", "message", "policy", "reputation", "revocation"];
 const IMPURE: &[&str] =
     &["tokio::", "std::fs", "Instant::now", "SystemTime::now", "tracing::", "std::env", "std::net::Tcp"];
 
