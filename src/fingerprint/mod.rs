@@ -3,6 +3,7 @@
 //! A fingerprint proves nothing: whoever copies a stack has its fingerprint. It narrows down, and it is one more thing
 //! that a thief of certificates must get right.
 
+mod headers;
 mod hello;
 mod http2;
 mod ja4;
@@ -13,6 +14,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use self::headers::FingerprintHeaders;
 pub use self::http2::Http2Print;
 pub use self::ja4::{Ja4, TlsPrint, ja4_raw};
 pub use self::pattern::Ja4Pattern;

@@ -15,7 +15,7 @@ pub struct Formats {
     pub plain: bool,
     /// `X-Forwarded-Client-Cert` as Envoy writes it, one element, always replaced.
     pub xfcc: bool,
-    /// `X-Client-Ja4` and `X-Client-H2`, which [`FingerprintHeaders`](super::FingerprintHeaders) stamps.
+    /// `X-Client-Ja4`, `X-Client-Ja4-Stable` and `X-Client-H2`, which `fingerprint` stamps.
     pub fingerprint: bool,
 }
 

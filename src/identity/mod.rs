@@ -7,7 +7,6 @@ mod name;
 mod parse;
 mod render;
 mod san;
-mod stack;
 mod strip;
 #[cfg(test)]
 mod testing;
@@ -19,7 +18,6 @@ pub use self::authority::{AuthorityFacts, KeyParts, authority, date, key_parts};
 pub use self::forward::{Formats, IdentityHeaders};
 pub(crate) use self::name::distinguished_name;
 pub use self::parse::{Bounds, parse};
-pub use self::stack::FingerprintHeaders;
 pub use self::strip::{is_identity_header, strip};
 
 /// A SHA-256 digest; prints and parses as 64 hexadecimal digits (colons allowed when parsing).

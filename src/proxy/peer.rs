@@ -7,8 +7,8 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::fingerprint::{self, Stack};
-use crate::identity::{FingerprintHeaders, Formats, Identity, IdentityHeaders};
+use crate::fingerprint::{self, FingerprintHeaders, Stack};
+use crate::identity::{Formats, Identity, IdentityHeaders};
 use crate::message::forwarded::{Hop, Trust, trust_of};
 use crate::policy::spec::ClientCertificateMode;
 use crate::policy::{Host, HostId};
@@ -104,8 +104,7 @@ impl Peer {
     pub(super) fn stamp(&self, formats: Formats, headers: &mut HeaderMap) {
         self.headers.stamp(formats, headers);
         if formats.fingerprint {
-            let stack = self.stack();
-            self.fingerprints.stamp(stack.tls.as_ref().map(|print| print.ja4.as_str()), stack.http2, headers);
+            self.fingerprints.stamp(self.stack(), headers);
         }
     }
 

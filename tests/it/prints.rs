@@ -119,7 +119,7 @@ async fn a_backend_that_asks_is_told_the_fingerprints_and_a_clients_own_claims_n
             let client = Client::good(&world).alpn(&[protocol]);
             let print = print_of(&client).await;
             let mut request = http::Request::get("/").header("host", "api.test");
-            for name in ["x-client-ja4", "x_client_ja4", "x-client-ja4-r", "x-client-h2", "x_client.h2"] {
+            for name in ["x-client-ja4", "x_client_ja4", "x-client-ja4-stable", "x-client-h2", "x_client.h2"] {
                 request = request.header(name, "forged");
             }
             let head = client.send(&gate, request.body(http_body_util::Full::default()).unwrap()).await.text();
@@ -127,6 +127,7 @@ async fn a_backend_that_asks_is_told_the_fingerprints_and_a_clients_own_claims_n
             let told = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
             let ja4 = asked.then(|| print.ja4.to_string());
             assert_eq!(told("x-client-ja4: "), ja4, "{head}");
+            assert_eq!(told("x-client-ja4-stable: "), asked.then(|| print.stable.to_string()), "{head}");
             assert_eq!(told("x-client-h2: ").is_some(), asked && protocol == "h2", "{head}");
             assert_eq!(head.contains("x-client-cert-verified: true"), !asked, "{head}");
         }

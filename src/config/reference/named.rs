@@ -312,7 +312,7 @@ pub(crate) static UPSTREAM: Table = Table {
             "forward",
             Kind::Words(&["client-cert", "client-cert-chain", "plain", "xfcc", "fingerprint"]),
             Default(r#"["client-cert", "plain"]"#),
-            "Headers about the client that the servers get: RFC 9440 `Client-Cert` and `Client-Cert-Chain`, `X-Client-Cert-*`, Envoy's `X-Forwarded-Client-Cert`; `X-Client-Ja4` and `X-Client-H2`.",
+            "Headers about the client that the servers get: RFC 9440 `Client-Cert` and `Client-Cert-Chain`, `X-Client-Cert-*`, Envoy's `X-Forwarded-Client-Cert`; `X-Client-Ja4*` and `X-Client-H2`.",
         ),
     ],
 };

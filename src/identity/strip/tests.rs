@@ -96,9 +96,12 @@ fn every_header_that_the_gate_stamps_is_stripped_from_a_client() {
     };
     let mut headers = HeaderMap::new();
     crate::identity::IdentityHeaders::verified(&identity, &[&der, &der], all).stamp(all, &mut headers);
-    crate::identity::FingerprintHeaders::default().stamp(Some("t"), Some("|"), &mut headers);
-    assert_eq!(headers.len(), 12);
-    assert_eq!(strip(&mut headers), 12);
+    let ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1".parse().unwrap();
+    let tls = Some(crate::fingerprint::TlsPrint { ja4, stable: ja4 });
+    let stack = crate::fingerprint::Stack { tls, http2: Some("|00|0|m") };
+    crate::fingerprint::FingerprintHeaders::default().stamp(stack, &mut headers);
+    assert_eq!(headers.len(), 13);
+    assert_eq!(strip(&mut headers), 13);
     assert!(headers.is_empty());
 }
 
