@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::arrival::{self, Arrival};
 use super::peer::Peer;
@@ -257,7 +257,11 @@ async fn age(
             // A certificate has ended, or a list: `welcome` says so, or knows better by now.
             () = sleep_until(life.end) => (timed, since) = (true, clock.now()),
             // The sender lives as long as the process.
-            Ok(()) = changes.changed() => since = *changes.borrow_and_update(),
+            Ok(()) = changes.changed() => {
+                since = *changes.borrow_and_update();
+                // Who asks for something meanwhile is judged by that.
+                let _ = timeout_at(life.end, sleep(turn(exchange.connections_open(), ages.lot))).await;
+            }
         }
         if asked {
             stop.send_replace(true);
@@ -289,6 +293,17 @@ impl Ages {
 fn spread(left: Duration, lot: u8) -> Duration {
     (left / SPREAD_PART).min(MOST_SPREAD) * u32::from(lot) / 256
 }
+
+/// How long a connection with this lot waits after a change, of so many that are open: all of them at once would keep
+/// every request waiting behind them.
+fn turn(open: u32, lot: u8) -> Duration {
+    EACH.saturating_mul(open).min(LONGEST_TURN) * u32::from(lot) / 256
+}
+
+/// Of 10,000 connections the last waits the longest (`benches/sweep.rs`); a thousand are judged in 50 ms.
+const EACH: Duration = Duration::from_micros(50);
+/// Of the second that is promised, what is left is for the cuts themselves.
+const LONGEST_TURN: Duration = Duration::from_millis(500);
 
 /// When a connection is asked to finish, and when it is cut or judged anew.
 #[derive(Clone, Copy, Debug)]
@@ -339,6 +354,15 @@ mod tests {
         asked.dedup();
         assert!(asked.len() >= 55, "{asked:?}");
         assert!(life(0, 3600, 7200).1 >= Duration::from_secs(3599));
+    }
+
+    #[test]
+    fn few_connections_are_judged_at_once_and_many_one_after_the_other() {
+        assert!(turn(10, 255) < Duration::from_millis(1));
+        let last = turn(10_000, 255);
+        assert!(last > Duration::from_millis(450) && last <= LONGEST_TURN, "{last:?}");
+        assert_eq!(turn(u32::MAX, 255), last);
+        assert_eq!(turn(10_000, 0), Duration::ZERO);
     }
 
     #[test]

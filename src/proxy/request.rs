@@ -51,6 +51,11 @@ impl Exchange {
         Ok(self.peer.ends(&snapshot, host))
     }
 
+    /// How many connections are open at this gate.
+    pub(super) fn connections_open(&self) -> u32 {
+        self.worker.shared.permits.connections_open()
+    }
+
     /// The connection has ended because of a change at `since`.
     pub(super) fn enforced(&self, since: Instant) {
         let shared = &self.worker.shared;
