@@ -127,7 +127,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Drive<IO> {
 
     /// The alert that the library has for the client after an error.
     fn collect_alert(&mut self) {
-        loop {
+        // No further than its alerts: behind them it would read what it stumbled over once more.
+        while self.connection.wants_write() {
             let status = self.connection.process_tls_records(&mut self.incoming);
             let discard = status.discard;
             let Ok(ConnectionState::EncodeTlsData(data)) = status.state else { return };
