@@ -98,7 +98,8 @@ async fn a_response_that_is_read_byte_by_byte_is_cut_for_being_slow() {
     let mut stream = Client::good(&world).connect(&gate).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: api.test\r\n\r\n").await.unwrap();
     let (mut buffer, mut read, started) = (vec![0; 65_536], 0, Instant::now());
-    while read < 4_000_000 || started.elapsed() < Duration::from_secs(2) {
+    // The backend has a gigabyte, which a fast machine reads in less.
+    while read < 4_000_000 || (read < 500_000_000 && started.elapsed() < Duration::from_secs(2)) {
         let more = stream.read(&mut buffer).await.unwrap();
         assert!(more > 0, "after {read}");
         read += more;
