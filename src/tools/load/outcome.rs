@@ -329,6 +329,7 @@ const fn mode(work: Work) -> &'static str {
         Work::NewConnection => "new-connection",
         Work::Requests => "requests",
         Work::Resume => "resume",
+        Work::WebSocket(_) => "websocket",
     }
 }
 
@@ -340,7 +341,7 @@ const fn protocol(protocol: Protocol) -> &'static str {
 }
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "for people to read")]
-const fn float(number: u64) -> f64 {
+pub(super) const fn float(number: u64) -> f64 {
     number as f64
 }
 
