@@ -19,6 +19,7 @@ mod pace;
 mod page;
 mod plan;
 mod stream;
+mod table;
 mod tally;
 mod target;
 mod timer;
