@@ -34,6 +34,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("httparse::", &["codec", "http1", "tools"]),
     ("indicatif::", &["cli"]),
     ("p12_keystore::", &["tools"]),
+    ("plotters::", &["tools"]),
     ("ppp::", &["net"]),
     ("prometheus_client::", &["telemetry"]),
     ("rcgen::", &["tools"]),

@@ -103,6 +103,23 @@ pub(super) struct Load {
     /// Open N connections with a request each, hold them for the duration, and ask each once more
     #[arg(long, value_name = "N", conflicts_with_all = ["requests", "rate"], help_heading = "What is done")]
     idle: Option<NonZeroUsize>,
+    /// Send a message on a WebSocket and wait until it comes back
+    #[arg(
+        long,
+        conflicts_with_all = ["new_connection", "resume", "idle", "http2", "upload", "download", "method"],
+        help_heading = "What is done"
+    )]
+    websocket: bool,
+    /// The message's size
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value = "64",
+        value_parser = clap::value_parser!(u32).range(..=16_777_216),
+        requires = "websocket",
+        help_heading = "What is done"
+    )]
+    message: u32,
     /// Connections at a time (with --idle: how many are opened at a time)
     #[arg(short, long, value_name = "N", default_value = "50", help_heading = "What is done")]
     connections: NonZeroUsize,
@@ -128,6 +145,9 @@ pub(super) struct Load {
     /// Print JSON
     #[arg(long, help_heading = "What is told")]
     json: bool,
+    /// Write a page with plots of latency and throughput
+    #[arg(long, value_name = "FILE.html", help_heading = "What is told")]
+    report: Option<PathBuf>,
     /// Statuses that are a success, like 200,429 (those below 400 unless given)
     #[arg(long, value_name = "STATUS", value_delimiter = ',', help_heading = "What is told")]
     expect: Vec<u16>,
@@ -150,6 +170,12 @@ pub(super) fn load(flags: &Load) -> ExitCode {
     let text = if flags.json { format!("{:#}\n", outcome.json()) } else { outcome.to_string() };
     // Whoever closed the output does not want to read it.
     let _ = io::stdout().write_all(text.as_bytes());
+    if let Some(file) = &flags.report {
+        let written = outcome.page().and_then(|page| Ok(fs::write(file, page)?));
+        if let Err(error) = written {
+            return fail(&format!("{}: {error}", file.display()));
+        }
+    }
     if outcome.failure_share() > flags.max_failures { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -162,6 +188,7 @@ fn plan(flags: &Load, clock: &Clock) -> Result<Plan, String> {
         Some(all) => Work::Idle(all),
         None if flags.resume => Work::Resume,
         None if flags.new_connection => Work::NewConnection,
+        None if flags.websocket => Work::WebSocket(usize::try_from(flags.message).unwrap_or(usize::MAX)),
         None => Work::Requests,
     };
     if flags.http2 {

@@ -164,7 +164,7 @@ fn refusals_are_told_by_their_alert_and_their_status() {
     stage.world.write("other.key", &foreign.key_pem());
     let minted = format!("--identities 3 --ca {} --ca-key {}", stage.file("other.pem"), stage.file("other.key"));
     for (who, alert) in [("", "alert_certificate_required"), (&minted, "alert_unknown_ca")] {
-        for protocol in ["", "--new-connection", "--resume"] {
+        for protocol in ["", "--http2", "--new-connection", "--resume", "--http2 --resume"] {
             let ended = stage.load_as(who, &format!("-c 2 -n 6 {protocol}"));
             assert_eq!(ended.code, Some(1), "{}", ended.text);
             let report = report(&ended);
@@ -263,4 +263,38 @@ fn ctrl_c_ends_it_early_and_prints_what_there_is() {
     process.signal("INT");
     let ended = process.wait();
     assert!(ended.text.contains("3 held"), "{}", ended.text);
+}
+
+#[test]
+fn messages_come_back_on_websockets_that_are_kept() {
+    let stage = Stage::with(|world, backend| {
+        let route = "[[host.route]]\npath = \"/\"\nallow = \"any-verified\"\nupstream = \"backend\"\nupgrade = [\"websocket\"]\n";
+        world.config_with("", &format!("servers = [\"http://{backend}\"]"), route)
+    });
+    for size in [1, 125, 126, 65_000] {
+        let ended = stage.load(&format!("--path /ws --websocket --message {size} -c 3 -n 30"));
+        assert_eq!(ended.code, Some(0), "{}", ended.text);
+        let report = report(&ended);
+        assert_eq!((count(&report, "/requests/done"), count(&report, "/handshakes/full")), (30, 3), "{report:#}");
+        assert_eq!(
+            (count(&report, "/bytes/body_sent"), count(&report, "/bytes/body_received")),
+            (30 * size, 30 * size)
+        );
+    }
+    let ended = stage.load("--path /status/403 --websocket -c 1 -n 2");
+    assert_eq!((ended.code, count(&report(&ended), "/errors/status_403")), (Some(1), 2), "{}", ended.text);
+}
+
+#[test]
+fn the_page_has_the_table_and_two_plots_and_fetches_nothing() {
+    let stage = Stage::new();
+    let ended = stage.load(&format!("-c 2 -n 50 --report {}", stage.file("report.html")));
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    let page = std::fs::read_to_string(stage.world.path().join("report.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 2);
+    assert!(page.contains("full handshake") && page.contains("50 done"), "{page}");
+    for fetched in ["src=", "href=", "@import", "url("] {
+        assert!(!page.contains(fetched), "{fetched}");
+    }
+    assert_eq!(stage.load("-c 1 -n 1 --report /nowhere/report.html").code, Some(1));
 }

@@ -64,7 +64,8 @@ impl Failure {
             Some(TlsError::AlertReceived(alert)) => Self::Alert(alert_name(*alert)),
             Some(TlsError::InvalidCertificate(_)) => Self::Tls("invalid_server_certificate"),
             Some(_) => Self::Tls("failed"),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
+            // h2 says the second of a connection that ended.
+            None if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe) => Self::Closed,
             None => Self::Reset,
         }
     }

@@ -27,7 +27,7 @@ pub(super) struct Connection {
 
 /// Bytes of the connection that belong to what comes next.
 #[derive(Debug, Default)]
-struct Unread {
+pub(super) struct Unread {
     buffer: Vec<u8>,
     from: usize,
 }
@@ -44,10 +44,17 @@ struct Head {
     status: u16,
     body: Body,
     keep: bool,
+    /// `Sec-WebSocket-Accept` (RFC 6455 §4.2.2).
+    accept: Option<Vec<u8>>,
 }
 
 impl Prepared {
     pub(super) fn new(plan: &Plan) -> Self {
+        Self::with(plan, &[])
+    }
+
+    /// With more fields than the plan's.
+    pub(super) fn with(plan: &Plan, more: &[(&str, &str)]) -> Self {
         let mut head = format!("{} {} HTTP/1.1\r\n", plan.method, plan.target.path).into_bytes();
         let has = |name: &str| plan.headers.iter().any(|(given, _)| given == name);
         if !has("host") {
@@ -56,11 +63,9 @@ impl Prepared {
         if plan.upload > 0 || plan.method == Method::POST {
             head.extend_from_slice(format!("content-length: {}\r\n", plan.upload).as_bytes());
         }
-        for (name, value) in &plan.headers {
-            head.extend_from_slice(name.as_str().as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value.as_bytes());
-            head.extend_from_slice(b"\r\n");
+        let given = plan.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        for (name, value) in given.chain(more.iter().map(|(name, value)| (*name, value.as_bytes()))) {
+            head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
         }
         head.extend_from_slice(b"\r\n");
         Self { head, body: plan.upload, is_head: plan.method == Method::HEAD }
@@ -80,19 +85,37 @@ impl Connection {
         if request.body > 0 {
             return self.upload(request).await;
         }
-        let sent = self.stream.write_all(&request.head).await;
-        let sent = match sent {
-            Ok(()) => self.stream.flush().await,
-            failed => failed,
-        };
+        let sent = self.send(request).await;
         match receive(&mut self.stream, &mut self.unread, request.is_head).await {
             Ok((status, received, keep)) => {
-                sent.map_err(|error| Failure::io(&error))?;
-                Ok((Reply { status, received, sent: 0 }, keep))
+                sent?;
+                Ok((Reply { status: Some(status), received, sent: 0 }, keep))
             }
             // What was read says more than what could not be written: a refusal of the certificate, for one.
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Sends a request for another protocol: the status, and what the server makes of our nonce.
+    ///
+    /// # Errors
+    /// As [`Connection::exchange`].
+    pub(super) async fn upgrade(&mut self, request: &Prepared) -> Result<(u16, Option<Vec<u8>>), Failure> {
+        let sent = self.send(request).await;
+        let head = head(&mut self.stream, &mut self.unread, false).await?;
+        sent?;
+        Ok((head.status, head.accept))
+    }
+
+    /// For who speaks the other protocol.
+    pub(super) fn into_parts(self) -> (Stream, Unread) {
+        (self.stream, self.unread)
+    }
+
+    async fn send(&mut self, request: &Prepared) -> Result<(), Failure> {
+        let failed = |error: std::io::Error| Failure::io(&error);
+        self.stream.write_all(&request.head).await.map_err(failed)?;
+        self.stream.flush().await.map_err(failed)
     }
 
     /// Gives buffers back: this connection will be idle.
@@ -121,7 +144,7 @@ impl Connection {
         };
         let (status, received, keep) = received?;
         // What was not sent cannot be left out: the next request would be taken for it.
-        Ok((Reply { status, received, sent }, keep && sent == request.body))
+        Ok((Reply { status: Some(status), received, sent }, keep && sent == request.body))
     }
 }
 
@@ -142,24 +165,7 @@ async fn receive<R: AsyncRead + Unpin>(
     unread: &mut Unread,
     is_head: bool,
 ) -> Result<(u16, u64, bool), Failure> {
-    let head = loop {
-        let (head, size) = loop {
-            if let Some(found) = parse(unread.rest(), is_head)? {
-                break found;
-            }
-            if unread.rest().len() > LONGEST_HEAD {
-                return Err(Failure::Http1("head_too_long"));
-            }
-            if unread.fill(reader).await? == 0 {
-                return Err(Failure::Closed);
-            }
-        };
-        unread.skip(size);
-        // RFC 9110 §15.2: interim responses come before the one that was asked for.
-        if head.status >= 200 {
-            break head;
-        }
-    };
+    let head = head(reader, unread, is_head).await?;
     let received = match head.body {
         Body::Length(left) => {
             take(reader, unread, left).await?;
@@ -169,6 +175,26 @@ async fn receive<R: AsyncRead + Unpin>(
         Body::UntilClose => until_close(reader, unread).await?,
     };
     Ok((head.status, received, head.keep && head.body != Body::UntilClose))
+}
+
+/// Reads the head that was asked for.
+async fn head<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut Unread, is_head: bool) -> Result<Head, Failure> {
+    loop {
+        let Some((head, size)) = parse(unread.rest(), is_head)? else {
+            if unread.rest().len() > LONGEST_HEAD {
+                return Err(Failure::Http1("head_too_long"));
+            }
+            if unread.fill(reader).await? == 0 {
+                return Err(Failure::Closed);
+            }
+            continue;
+        };
+        unread.skip(size);
+        // RFC 9110 §15.2: interim responses come before the one that was asked for. 101 is the last one of HTTP.
+        if head.status >= 200 || head.status == 101 {
+            return Ok(head);
+        }
+    }
 }
 
 /// The head at the start of `bytes` and its length, if it is complete.
@@ -181,13 +207,15 @@ fn parse(bytes: &[u8], is_head: bool) -> Result<Option<(Head, usize)>, Failure> 
     };
     let status = response.code.unwrap_or_default();
     let mut keep = response.version == Some(1);
-    let mut body = Body::UntilClose;
+    let (mut body, mut accept) = (Body::UntilClose, None);
     for field in response.headers.iter() {
         if field.name.eq_ignore_ascii_case("content-length") && body != Body::Chunked {
             let text = std::str::from_utf8(field.value).ok().and_then(|text| text.trim().parse().ok());
             body = Body::Length(text.ok_or(Failure::Http1("content_length"))?);
         } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
             body = Body::Chunked;
+        } else if field.name.eq_ignore_ascii_case("sec-websocket-accept") {
+            accept = Some(field.value.to_vec());
         } else if field.name.eq_ignore_ascii_case("connection") {
             keep &=
                 !field.value.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"));
@@ -197,7 +225,7 @@ fn parse(bytes: &[u8], is_head: bool) -> Result<Option<(Head, usize)>, Failure> 
     if is_head || status < 200 || status == 204 || status == 304 {
         body = Body::Length(0);
     }
-    Ok(Some((Head { status, body, keep }, size)))
+    Ok(Some((Head { status, body, keep, accept }, size)))
 }
 
 /// Reads `left` bytes away.
@@ -271,11 +299,11 @@ async fn more<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut Unread) -> Resu
 }
 
 impl Unread {
-    fn rest(&self) -> &[u8] {
+    pub(super) fn rest(&self) -> &[u8] {
         self.buffer.get(self.from..).unwrap_or_default()
     }
 
-    fn skip(&mut self, count: usize) {
+    pub(super) fn skip(&mut self, count: usize) {
         self.from = self.from.saturating_add(count).min(self.buffer.len());
         if self.from == self.buffer.len() {
             self.buffer.clear();
@@ -284,7 +312,7 @@ impl Unread {
     }
 
     /// Reads more; 0: there is no more.
-    async fn fill<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> Result<usize, Failure> {
+    pub(super) async fn fill<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> Result<usize, Failure> {
         if self.from > 0 {
             self.buffer.drain(..self.from);
             self.from = 0;
@@ -294,7 +322,7 @@ impl Unread {
     }
 }
 
-fn length(bytes: usize) -> u64 {
+pub(super) fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 

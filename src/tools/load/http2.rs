@@ -1,5 +1,7 @@
 //! HTTP/2: one connection, many streams, no layer above the protocol itself.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
 use h2::{RecvStream, SendStream};
@@ -9,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::failure::Failure;
 use super::plan::Plan;
-use super::stream::Stream;
+use super::stream::{Noted, Stream};
 use super::tally::Reply;
 
 /// A request as it is sent, again and again.
@@ -24,6 +26,7 @@ pub(super) struct Prepared {
 pub(super) struct Connection {
     requests: SendRequest<Bytes>,
     driver: JoinHandle<()>,
+    fault: Arc<OnceLock<Failure>>,
 }
 
 impl Prepared {
@@ -53,6 +56,7 @@ impl Connection {
     /// # Errors
     /// When the connection is gone already.
     pub(super) async fn new(stream: Stream) -> Result<Self, Failure> {
+        let (stream, fault) = Noted::new(stream);
         let mut builder = client::Builder::new();
         builder.enable_push(false).initial_window_size(WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         let (requests, connection) = builder.handshake(stream).await.map_err(|error| Failure::http2(&error))?;
@@ -60,7 +64,7 @@ impl Connection {
             // Its streams hear of it.
             let _ = connection.await;
         });
-        Ok(Self { requests, driver })
+        Ok(Self { requests, driver, fault })
     }
 
     /// A way to send requests on it.
@@ -68,9 +72,17 @@ impl Connection {
         self.requests.clone()
     }
 
+    /// What an error of a request means: the connection knows better, if it was at fault.
+    pub(super) fn failure(&self, error: &h2::Error) -> Failure {
+        match self.fault.get() {
+            Some(fault) if error.is_io() => fault.clone(),
+            _ => Failure::http2(error),
+        }
+    }
+
     /// Says goodbye.
     pub(super) async fn close(self) {
-        let Self { requests, driver } = self;
+        let Self { requests, driver, .. } = self;
         // The driver ends with the last sender.
         drop(requests);
         let _ = driver.await;
@@ -95,7 +107,7 @@ pub(super) async fn exchange(requests: &mut SendRequest<Bytes>, request: &Prepar
             _ = send(&mut body, request.body, &mut sent) => receiving.await?,
         }
     };
-    Ok(Reply { status, received, sent })
+    Ok(Reply { status: Some(status), received, sent })
 }
 
 async fn drain(response: Response<RecvStream>) -> Result<(u16, u64), h2::Error> {

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use h2::Reason;
-use h2::client::SendRequest;
 use parking_lot::Mutex;
 use tokio::sync::{Barrier, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -18,6 +16,7 @@ use super::pace::{Pace, Pacer, Schedule};
 use super::plan::{Plan, Protocol, Work};
 use super::stream::{Stream, Wire};
 use super::tally::{Reply, Tally, Times};
+use super::websocket::Socket;
 use super::{http1, http2};
 use crate::clock::Clock;
 
@@ -51,6 +50,7 @@ pub(super) struct Lane {
 pub(super) enum Talk {
     Http1(http1::Connection),
     Http2(http2::Connection),
+    WebSocket(Socket),
 }
 
 /// A unit that is to be done: when it was due, and how often a server has said that it did not look at it.
@@ -72,7 +72,7 @@ impl Lane {
         match (self.shared.plan.work, self.shared.plan.protocol) {
             (Work::Idle(all), _) => Box::pin(self.idle(all.get())).await,
             (Work::NewConnection, _) => Box::pin(self.connections()).await,
-            (Work::Requests, Protocol::Http1) => Box::pin(self.requests()).await,
+            (Work::Requests, Protocol::Http1) | (Work::WebSocket(_), _) => Box::pin(self.requests()).await,
             (Work::Requests, Protocol::Http2) => Box::pin(self.streams()).await,
             (Work::Resume, _) => Box::pin(self.resumptions()).await,
         }
@@ -85,7 +85,12 @@ impl Lane {
     }
 
     async fn speak(&self, stream: Stream) -> Result<Talk, Failure> {
-        Ok(match self.shared.plan.protocol {
+        let plan = &self.shared.plan;
+        if let Work::WebSocket(size) = plan.work {
+            let opening = timeout(plan.timeout, Socket::open(stream, plan, size)).await;
+            return Ok(Talk::WebSocket(opening.map_err(|_| Failure::Timeout(Phase::Request))??));
+        }
+        Ok(match plan.protocol {
             Protocol::Http1 => Talk::Http1(http1::Connection::new(stream)),
             Protocol::Http2 => Talk::Http2(http2::Connection::new(stream).await?),
         })
@@ -163,7 +168,8 @@ impl Lane {
     async fn resumptions(mut self) {
         // The first session to resume is not counted; if there is none, every unit will say so.
         if let Ok(talk) = self.talk().await {
-            self.prime(talk).await;
+            // What fails here fails again where it is counted.
+            let _ = self.prime(talk).await;
         }
         self.everybody().await;
         self.stagger().await;
@@ -179,8 +185,9 @@ impl Lane {
                     }
                 }
                 (false, Ok(talk)) => {
-                    self.failed(Failure::NotResumed, due).await;
-                    self.prime(talk).await;
+                    // A client that is refused has no session either; then the refusal is what went wrong.
+                    let failure = self.prime(talk).await.err().unwrap_or(Failure::NotResumed);
+                    self.failed(failure, due).await;
                 }
                 (_, Err(failure)) => drop(self.failed(failure, due).await),
             }
@@ -188,10 +195,11 @@ impl Lane {
     }
 
     /// Fetches a session to resume: in TLS 1.3 it comes after the handshake (RFC 8446 §4.6.1).
-    async fn prime(&self, mut talk: Talk) {
-        // What fails here will fail again where it is counted.
-        let _ = timeout(self.shared.plan.timeout, talk.exchange(&self.shared)).await;
+    async fn prime(&self, mut talk: Talk) -> Result<(), Failure> {
+        let exchange = timeout(self.shared.plan.timeout, talk.exchange(&self.shared)).await;
+        exchange.map_err(|_| Failure::Timeout(Phase::Request))??;
         talk.close().await;
+        Ok(())
     }
 
     /// Requests on as many streams of a connection as the plan says.
@@ -211,7 +219,7 @@ impl Lane {
                         again.lock().push(due);
                         connection
                     }
-                    Ok(Talk::Http1(_)) => return,
+                    Ok(Talk::Http1(_) | Talk::WebSocket(_)) => return,
                     Err(failure) => {
                         self.failed(failure, due.0).await;
                         continue;
@@ -219,8 +227,7 @@ impl Lane {
                 }
             };
             let count = self.shared.plan.streams.get();
-            let mut streams: FuturesUnordered<_> =
-                (0..count).map(|_| self.stream(established.requests(), &again)).collect();
+            let mut streams: FuturesUnordered<_> = (0..count).map(|_| self.stream(&established, &again)).collect();
             while streams.next().await.is_some() {}
             drop(streams);
             established.close().await;
@@ -228,8 +235,8 @@ impl Lane {
     }
 
     /// One request after the other on one connection, until it or the schedule ends.
-    async fn stream(&self, requests: SendRequest<Bytes>, again: &Mutex<Vec<Due>>) {
-        let mut requests = requests;
+    async fn stream(&self, connection: &http2::Connection, again: &Mutex<Vec<Due>>) {
+        let mut requests = connection.requests();
         loop {
             // First whether it can be sent, then which: a connection that ends in order takes no unit with it.
             let Ok(ready) = requests.ready().await else { return };
@@ -244,7 +251,7 @@ impl Lane {
                     if is_untouched(&error) && tries < MOST_TRIES {
                         again.lock().push((due, tries + 1));
                     } else {
-                        self.failed(Failure::http2(&error), due).await;
+                        self.failed(connection.failure(&error), due).await;
                     }
                     if !error.is_reset() {
                         return;
@@ -277,12 +284,10 @@ impl Lane {
 
     fn replied(&self, reply: Reply, due: Instant, sent: Instant) {
         let plan = &self.shared.plan;
-        let failure = if !plan.expected.holds(reply.status) {
-            Some(Failure::Status(reply.status))
-        } else if plan.download.is_some_and(|length| length != reply.received) {
-            Some(Failure::Length)
-        } else {
-            None
+        let wrong_length = plan.download.is_some_and(|length| length != reply.received);
+        let failure = match reply.status {
+            Some(status) if !plan.expected.holds(status) => Some(Failure::Status(status)),
+            _ => wrong_length.then_some(Failure::Length),
         };
         let times = Times { sent, ..self.times(due) };
         self.tally.lock().reply(reply, failure, &times);
@@ -309,10 +314,11 @@ impl Talk {
         match self {
             Self::Http1(connection) => connection.exchange(&shared.http1).await,
             Self::Http2(connection) => {
-                let failed = |error: h2::Error| Failure::http2(&error);
+                let failed = |error: h2::Error| connection.failure(&error);
                 let mut requests = connection.requests().ready().await.map_err(failed)?;
                 Ok((http2::exchange(&mut requests, &shared.http2).await.map_err(failed)?, true))
             }
+            Self::WebSocket(socket) => Ok((socket.echo().await?, true)),
         }
     }
 
@@ -327,6 +333,7 @@ impl Talk {
         match self {
             Self::Http1(connection) => connection.close().await,
             Self::Http2(connection) => connection.close().await,
+            Self::WebSocket(socket) => socket.close().await,
         }
     }
 }

@@ -16,11 +16,14 @@ mod idle;
 mod lane;
 mod outcome;
 mod pace;
+mod page;
 mod plan;
 mod stream;
+mod table;
 mod tally;
 mod target;
 mod timer;
+mod websocket;
 
 pub use self::engine::{Live, Running, StartError, start};
 pub use self::failure::{Failure, Phase};

@@ -1,7 +1,6 @@
-//! What a run has shown: as JSON with names that stay, and as a table.
+//! What a run has shown, and the same as JSON with names that stay.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,107 +213,9 @@ impl Outcome {
         })
     }
 
-    fn per_second(&self, count: u64) -> f64 {
+    pub(super) fn per_second(&self, count: u64) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
         if seconds > 0.0 { float(count) / seconds } else { 0.0 }
-    }
-}
-
-/// The table.
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plan = &self.plan;
-        writeln!(
-            f,
-            "{} over {} to {} ({}): {} connections, {} threads, {} identities",
-            mode(plan.work),
-            protocol(plan.protocol),
-            plan.target.authority,
-            plan.target.address,
-            plan.connections,
-            plan.threads,
-            plan.identities.len()
-        )?;
-        writeln!(f, "\n  {:>12} done      {:>12.1} /s in {:.2} s", self.done, self.rate(), self.elapsed.as_secs_f64())?;
-        writeln!(f, "  {:>12} failed    {:>12} missed", self.failed, self.missed)?;
-        if let Work::Idle(wanted) = plan.work {
-            writeln!(f, "  {:>12} held      {:>12} alive at the end, of {wanted}", self.held.0, self.held.1)?;
-        }
-        writeln!(
-            f,
-            "\n  {:<16}{:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
-            "", "count", "p50", "p90", "p99", "p99.9", "max"
-        )?;
-        for (name, quantiles) in [
-            ("latency", &self.latency),
-            ("request", &self.service),
-            ("connect", &self.connect),
-            ("full handshake", &self.full_handshake),
-            ("resumed", &self.resumed_handshake),
-        ] {
-            row(f, name, quantiles)?;
-        }
-        let (bodies, wire) = (self.bodies, self.wire);
-        writeln!(
-            f,
-            "\n  bodies  {} received ({}/s), {} sent ({}/s)",
-            bytes(float(bodies.0)),
-            bytes(self.per_second(bodies.0)),
-            bytes(float(bodies.1)),
-            bytes(self.per_second(bodies.1))
-        )?;
-        writeln!(f, "  wire    {} received, {} sent", bytes(float(wire.0)), bytes(float(wire.1)))?;
-        if let (Some(cpu), Some(each)) = (self.cpu, self.cpu_per_unit()) {
-            writeln!(
-                f,
-                "  cpu     {:.2} s of this load tester's own, {:.1} µs for each",
-                cpu.as_secs_f64(),
-                each.as_secs_f64() * 1e6
-            )?;
-        }
-        let statuses = self.statuses.iter().map(|(status, count)| format!("{status}: {count}"));
-        let errors = self.errors.iter().map(|(name, count)| format!("{name}: {count}"));
-        for (title, items) in [("status", statuses.collect::<Vec<_>>()), ("errors", errors.collect())] {
-            if !items.is_empty() {
-                writeln!(f, "  {title}  {}", items.join(", "))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn row(f: &mut fmt::Formatter<'_>, name: &str, quantiles: &Quantiles) -> fmt::Result {
-    if quantiles.count() == 0 {
-        return Ok(());
-    }
-    let at = |share| time(quantiles.at(share));
-    writeln!(
-        f,
-        "  {name:<16}{:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
-        quantiles.count(),
-        at(0.5),
-        at(0.9),
-        at(0.99),
-        at(0.999),
-        at(1.0)
-    )
-}
-
-fn time(time: Duration) -> String {
-    let micros = time.as_secs_f64() * 1e6;
-    match micros {
-        ..1e3 => format!("{micros:.0} µs"),
-        ..1e6 => format!("{:.2} ms", micros / 1e3),
-        _ => format!("{:.2} s", micros / 1e6),
-    }
-}
-
-fn bytes(count: f64) -> String {
-    match count {
-        ..1e3 => format!("{count:.0} B"),
-        ..1e6 => format!("{:.1} kB", count / 1e3),
-        ..1e9 => format!("{:.1} MB", count / 1e6),
-        _ => format!("{:.1} GB", count / 1e9),
     }
 }
 
@@ -323,16 +224,17 @@ fn micros(time: Duration) -> Value {
     ((time.as_secs_f64() * 1e9).round() / 1e3).into()
 }
 
-const fn mode(work: Work) -> &'static str {
+pub(super) const fn mode(work: Work) -> &'static str {
     match work {
         Work::Idle(_) => "idle",
         Work::NewConnection => "new-connection",
         Work::Requests => "requests",
         Work::Resume => "resume",
+        Work::WebSocket(_) => "websocket",
     }
 }
 
-const fn protocol(protocol: Protocol) -> &'static str {
+pub(super) const fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http1 => "http/1.1",
         Protocol::Http2 => "h2",
@@ -340,7 +242,7 @@ const fn protocol(protocol: Protocol) -> &'static str {
 }
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "for people to read")]
-const fn float(number: u64) -> f64 {
+pub(super) const fn float(number: u64) -> f64 {
     number as f64
 }
 

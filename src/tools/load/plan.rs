@@ -65,6 +65,8 @@ pub enum Work {
     Requests,
     /// A connection with a resumed handshake, and one request.
     Resume,
+    /// A message of this many bytes that comes back, on a WebSocket that is kept. Over HTTP/1.1.
+    WebSocket(usize),
 }
 
 /// What is spoken inside TLS, or in the clear.

@@ -36,7 +36,8 @@ pub(super) struct Tally {
 /// A response, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
-    pub(super) status: u16,
+    /// `None`: a message, which has none.
+    pub(super) status: Option<u16>,
     /// Bytes of its body.
     pub(super) received: u64,
     /// Bytes of the request's body.
@@ -92,7 +93,9 @@ impl Tally {
 
     /// A response came; `failure` says why that is no success.
     pub(super) fn reply(&mut self, reply: Reply, failure: Option<Failure>, times: &Times) {
-        *self.statuses.entry(reply.status).or_default() += 1;
+        if let Some(status) = reply.status {
+            *self.statuses.entry(status).or_default() += 1;
+        }
         self.body_received += reply.received;
         self.body_sent += reply.sent;
         record(&mut self.latency, times.end.duration_since(times.due));
@@ -181,7 +184,7 @@ mod tests {
         let begin = Instant::now();
         let at = |ms| begin + Duration::from_millis(ms);
         let times = |due, end| Times { begin, due: at(due), sent: at(due + 1), end: at(end) };
-        let reply = |status| Reply { status, received: 10, sent: 1 };
+        let reply = |status| Reply { status: Some(status), received: 10, sent: 1 };
         let (mut one, mut two) = (Tally::new(), Tally::new());
         one.reply(reply(200), None, &times(0, 10));
         two.reply(reply(503), Some(Failure::Status(503)), &times(1000, 1100));
