@@ -71,9 +71,9 @@ impl World {
 
     /// From disk: read, parsed, verified, in a table.
     fn load(&self) -> LoadedCrls {
-        let anchors = anchors(&self.spec.anchors, self.unix()).expect("good");
+        let anchors = anchors(&self.spec.anchors, self.unix(), &mut Vec::new()).expect("good");
         let algorithms = provider().signature_verification_algorithms;
-        revocation_lists(&self.spec, &anchors, &algorithms, self.unix(), None).expect("good")
+        revocation_lists(&self.spec, &anchors, &algorithms, self.unix(), None, Vec::new()).expect("good")
     }
 
     fn newest(&self) -> Arc<Crl> {
@@ -81,7 +81,7 @@ impl World {
     }
 
     fn store(&self) -> Arc<TrustStore> {
-        let anchors = anchors(&self.spec.anchors, self.unix()).expect("good");
+        let anchors = anchors(&self.spec.anchors, self.unix(), &mut Vec::new()).expect("good");
         let algorithms = provider().signature_verification_algorithms;
         Arc::new(TrustStore::new(self.spec.clone(), anchors, algorithms, self.load().newest(), DenyList::default()))
     }
@@ -137,7 +137,7 @@ fn serial(index: u32) -> Vec<u8> {
 
 async fn shake(hosts: &HostTable, configs: &[HostConfig], connector: &TlsConnector) {
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
-    let doors = Doors { hosts, configs, default_host: None, client_hello_bytes: 16 * 1024 };
+    let doors = Doors { hosts, configs, default_host: None, client_hello_bytes: 16 * 1024, first_look: &|_| Ok(()) };
     let mut attempt = Attempt::default();
     let name = ServerName::try_from("api.test").expect("a name");
     let (served, client) = tokio::join!(handshake(far, &doors, &mut attempt), connector.connect(name, near));

@@ -6,6 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::Method;
+use portcullis::fingerprint::Stack;
 use portcullis::identity::{AlternativeNames, Digest, DistinguishedName, Identity, PublicKey, Serial};
 use portcullis::message::target::PathRules;
 use portcullis::policy::spec::{Allow, ClientCertificateMode, HostSpec, Matcher, PathPattern, RouteSpec};
@@ -28,6 +29,7 @@ fn decisions(criterion: &mut Criterion) {
                 path: &path,
                 method: &Method::GET,
                 identity: Some(&identity),
+                stack: Stack::default(),
                 upgrade: None,
             };
             assert!(decide(&table, &facts).is_ok(), "{kind}: a refusal would measure something else");

@@ -1,4 +1,5 @@
-//! What a full mTLS handshake costs, both sides together, in memory, by the type of the keys.
+//! What a full mTLS handshake costs, both sides together, in memory, by the type of the keys; and what it costs the gate
+//! to refuse one right behind the ClientHello.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot be set up has nothing to measure")]
 
@@ -11,12 +12,14 @@ use portcullis::clock::Clock;
 use portcullis::message::target::PathRules;
 use portcullis::policy::HostTable;
 use portcullis::policy::spec::{CertificateSpec, ClientCertificateMode, HostSpec};
+use portcullis::reject::Reason;
 use portcullis::revocation::DenyList;
 use portcullis::tls::{
     Attempt, Chains, Doors, HostConfig, HostTls, TrustSpec, TrustStore, anchors, handshake, host, provider,
 };
 use portcullis::tools::pki::{Authority, KeyKind, LeafSpec, Name, Validity};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
 #[expect(clippy::disallowed_methods, reason = "a bench has no runtime.rs")]
@@ -36,6 +39,11 @@ fn handshakes(criterion: &mut Criterion) {
             bencher.iter(|| runtime.block_on(world.shake_hands()));
         });
     }
+    let world = World::new(KeyKind::EcdsaP256, tls13);
+    let hello = runtime.block_on(world.hello());
+    criterion.bench_function("handshake/refused_at_hello", |bencher| {
+        bencher.iter(|| runtime.block_on(world.refuse(&hello)));
+    });
 }
 
 /// A host that requires a certificate, and a client that has one.
@@ -67,12 +75,49 @@ impl World {
     async fn shake_hands(&self) {
         // More than either side has to say before it listens.
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let doors =
-            Doors { hosts: &self.hosts, configs: &self.configs, default_host: None, client_hello_bytes: 16 * 1024 };
+        let doors = Doors {
+            hosts: &self.hosts,
+            configs: &self.configs,
+            default_host: None,
+            client_hello_bytes: 16 * 1024,
+            first_look: &|_| Ok(()),
+        };
         let mut attempt = Attempt::default();
         let name = HOST.try_into().expect("a name");
         let (shaken, connected) = tokio::join!(handshake(far, &doors, &mut attempt), self.client.connect(name, near));
         assert!(shaken.is_ok_and(|shaken| shaken.identity.is_some()) && connected.is_ok());
+    }
+}
+
+impl World {
+    /// What the client says first.
+    async fn hello(&self) -> Vec<u8> {
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        let name = HOST.try_into().expect("a name");
+        let listen = async move {
+            let mut bytes = vec![0; 4096];
+            let read = far.read(&mut bytes).await.expect("a ClientHello");
+            bytes.truncate(read);
+            bytes
+        };
+        // It is left without an answer.
+        tokio::join!(listen, self.client.connect(name, near)).0
+    }
+
+    /// A client that is not welcome, whatever it would show.
+    async fn refuse(&self, hello: &[u8]) {
+        let (mut near, far) = tokio::io::duplex(64 * 1024);
+        near.write_all(hello).await.expect("there is room");
+        let doors = Doors {
+            hosts: &self.hosts,
+            configs: &self.configs,
+            default_host: None,
+            client_hello_bytes: 16 * 1024,
+            first_look: &|look| if look.print.is_some() { Err(Reason::IdentityDenied.into()) } else { Ok(()) },
+        };
+        let mut attempt = Attempt::default();
+        let refused = handshake(far, &doors, &mut attempt).await;
+        assert!(refused.is_err_and(|refused| refused.reject.reason == Reason::IdentityDenied));
     }
 }
 
@@ -89,7 +134,7 @@ fn server(folder: &Path, ca: &Authority, kind: KeyKind) -> HostConfig {
     let trust = TrustSpec::new("clients", vec![write("ca.pem", &ca.pem())]);
     let clock = Clock::system();
     let unix = i64::try_from(clock.unix().as_secs()).expect("this century");
-    let anchors = anchors(&trust.anchors, unix).expect("anchors");
+    let anchors = anchors(&trust.anchors, unix, &mut Vec::new()).expect("anchors");
     let mode = ClientCertificateMode::Require;
     let algorithms = provider().signature_verification_algorithms;
     let store = Arc::new(TrustStore::new(trust, anchors, algorithms, Vec::new(), DenyList::default()));

@@ -23,7 +23,7 @@ fn headers(criterion: &mut Criterion) {
         bencher.iter_batched_ref(|| forged.clone(), |headers| strip(black_box(headers)), BatchSize::SmallInput);
     });
     let plain = Formats { plain: true, ..Formats::default() };
-    let all = Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true };
+    let all = Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true, fingerprint: true };
     let identity = identity(all);
     for (name, formats) in [("plain", plain), ("all", all)] {
         criterion.bench_function(&format!("headers/stamp/{name}"), |bencher| {

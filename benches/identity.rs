@@ -10,7 +10,7 @@ use portcullis::tools::pki::{Authority, Issued, KeyKind, LeafSpec, Name, Validit
 
 fn certificates(criterion: &mut Criterion) {
     let bounds = Bounds::default();
-    let formats = Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true };
+    let formats = Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true, fingerprint: true };
     for (kind, issued) in [("small", small()), ("many_names", many_names())] {
         let chain = issued.chain_der();
         let leaf = chain.first().expect("a chain has a leaf");

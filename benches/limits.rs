@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::clock::Clock;
+use portcullis::fingerprint::Stack;
 use portcullis::limits::{Key, KeyFacts, Limit, LimitSpec, Rate};
 
 fn checks(criterion: &mut Criterion) {
@@ -45,7 +46,8 @@ fn limit(max_keys: usize) -> Limit {
 }
 
 fn facts(key: u32) -> KeyFacts<'static> {
-    KeyFacts { identity: None, address: IpAddr::V4(Ipv4Addr::from_bits(key)), host: 1, route: 2 }
+    let address = IpAddr::V4(Ipv4Addr::from_bits(key));
+    KeyFacts { identity: None, stack: Stack::default(), address, host: 1, route: 2 }
 }
 
 criterion_group!(benches, checks);

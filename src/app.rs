@@ -9,17 +9,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::admin;
 use crate::clock::Clock;
-use crate::config::{self, Config, Loaded};
+use crate::config::{self, AdminAddress, Config, Loaded};
 use crate::drain::Drain;
 use crate::limits::{Permits, Turns};
 use crate::net::listen;
 use crate::proxy::{self, Door, Shared, Worker};
 use crate::runtime::{self, Seat};
-use crate::snapshot::{self, FileWatch, Inputs, Parts, Reloader, Snapshot, Trigger, build, digest};
+use crate::snapshot::{self, FileWatch, Inputs, Parts, Published, Reloader, Snapshot, Trigger, build, digest};
 use crate::telemetry::{AccessLog, Telemetry};
 
 /// Why a gate did not start.
@@ -64,7 +64,7 @@ pub fn check(file: &Path) -> Result<Snapshot, Vec<config::Problem>> {
 pub struct Running {
     /// Where its listeners are bound, in the order of the file.
     pub addresses: Vec<SocketAddr>,
-    /// Where its admin listener is bound, if it has one.
+    /// Where its admin listener is bound, if it has one at an address.
     pub admin: Option<SocketAddr>,
     reloader: Arc<Reloader>,
     drain: Drain,
@@ -92,6 +92,7 @@ impl Running {
             // A worker that panicked has ended too; the panic was printed where it happened.
             let _ = worker.join();
         }
+        self.reloader.published().current().write_learned();
     }
 }
 
@@ -184,32 +185,55 @@ fn addresses(sockets: &[Sockets]) -> Result<Vec<SocketAddr>, StartError> {
     first.iter().map(|socket| socket.local_addr().map_err(system("cannot read a socket's address"))).collect()
 }
 
-type AdminSocket = (Option<std::net::TcpListener>, Option<SocketAddr>);
+/// What the admin thread makes its listener of, as it must be made in its runtime.
+enum AdminSocket {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
 
-fn bind_admin(config: &Config) -> Result<AdminSocket, StartError> {
-    let Some(spec) = config.admin else { return Ok((None, None)) };
+impl AdminSocket {
+    fn listen(self) -> io::Result<admin::Socket> {
+        match self {
+            Self::Tcp(socket) => TcpListener::from_std(socket).map(admin::Socket::Tcp),
+            Self::Unix(socket) => UnixListener::from_std(socket).map(admin::Socket::Unix),
+        }
+    }
+}
+
+fn bind_admin(config: &Config) -> Result<(Option<AdminSocket>, Option<SocketAddr>), StartError> {
+    let Some(spec) = &config.admin else { return Ok((None, None)) };
     let fail = || format!("cannot listen on admin.address {}", spec.address);
-    let socket = std::net::TcpListener::bind(spec.address).map_err(system(fail()))?;
-    socket.set_nonblocking(true).map_err(system(fail()))?;
-    let address = socket.local_addr().map_err(system(fail()))?;
-    Ok((Some(socket), Some(address)))
+    match &spec.address {
+        AdminAddress::Tcp(address) => {
+            let socket = std::net::TcpListener::bind(address).map_err(system(fail()))?;
+            socket.set_nonblocking(true).map_err(system(fail()))?;
+            let address = socket.local_addr().map_err(system(fail()))?;
+            Ok((Some(AdminSocket::Tcp(socket)), Some(address)))
+        }
+        AdminAddress::Unix(path) => {
+            let socket = admin::bind_unix(path).map_err(system(fail()))?;
+            socket.set_nonblocking(true).map_err(system(fail()))?;
+            Ok((Some(AdminSocket::Unix(socket)), None))
+        }
+    }
 }
 
 /// Admin and file watching, away from the traffic. The thread ends with the process, so that
 /// `/live` and `/metrics` answer until the end of a drain.
 fn aside(
-    socket: Option<std::net::TcpListener>,
+    socket: Option<AdminSocket>,
     state: admin::State,
     reloader: Arc<Reloader>,
     watched: FileWatch,
 ) -> Result<(), StartError> {
     let thread = runtime::aside("aside", move || async move {
         let drain = state.drain.clone();
-        if let Some(socket) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) {
+        if let Some(socket) = socket.and_then(|socket| socket.listen().ok()) {
             tokio::spawn(admin::serve(socket, state));
         }
         tokio::select! {
             () = watch(&reloader, watched) => {}
+            () = write_learned(reloader.published()) => {}
             () = drain.finished_after_start() => {}
         }
     });
@@ -238,6 +262,18 @@ async fn watch(reloader: &Arc<Reloader>, mut watched: FileWatch) {
         // Not on this thread, which answers probes. Its outcome is in the log and in the metrics.
         let _ = tokio::task::spawn_blocking(move || reloading.reload(Trigger::FileChange)).await;
         watched.replace(reloader.files());
+    }
+}
+
+/// Writes down what is learned of clients, as long as the gate runs.
+async fn write_learned(published: &Published) {
+    /// Seldom enough for any disk; what a crash loses is learned again.
+    const INTERVAL: Duration = Duration::from_secs(5);
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let snapshot = published.current();
+        // Its outcome is in the log.
+        let _ = tokio::task::spawn_blocking(move || snapshot.write_learned()).await;
     }
 }
 

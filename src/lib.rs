@@ -8,8 +8,10 @@ pub mod clock;
 pub mod memory;
 pub mod reject;
 
-// Facts: pure.
+// Facts: pure; and HTTP/1.1 as bytes.
+pub mod codec;
 pub mod drain;
+pub mod fingerprint;
 pub mod identity;
 pub mod message;
 
@@ -23,6 +25,7 @@ pub mod http1;
 pub mod http2;
 pub mod limits;
 pub mod net;
+pub mod reputation;
 pub mod runtime;
 pub mod tls;
 pub mod upstream;

@@ -161,6 +161,8 @@ reasons! {
     CrlMissing = "crl_missing", Alert("unknown_ca"), Gate, "certificate status unknown";
     /// The trust store's deny list has the certificate.
     CertDenied = "cert_denied", Alert("access_denied"), Downstream, "certificate not accepted";
+    /// The certificate is shown by other software than the trust store's `stack.allow` has.
+    StackNotAllowed = "stack_not_allowed", Alert("access_denied"), Downstream, "client not accepted";
     /// The chain breaks a name, path-length or other constraint of its issuers.
     CertConstraint = "cert_constraint", Alert("certificate_unknown"), Downstream, "certificate not trusted";
     /// The client does not hold the private key of its certificate: the CertificateVerify signature is wrong.

@@ -57,5 +57,5 @@ fn every_target_has_a_corpus_a_program_and_nothing_else_has() {
 fn the_corpus_stays_small() {
     let files: Vec<_> = TARGETS.iter().flat_map(|(name, _)| files(&corpus().join(name))).collect();
     let bytes: u64 = files.iter().map(|file| fs::metadata(file).expect("a file").len()).sum();
-    assert!(files.len() < 200 && bytes < 1024 * 1024, "{} files, {bytes} bytes", files.len());
+    assert!(files.len() < 300 && bytes < 1024 * 1024, "{} files, {bytes} bytes", files.len());
 }

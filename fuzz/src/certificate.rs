@@ -18,7 +18,7 @@ pub fn check(der: &[u8]) {
     let names = &identity.names;
     assert!(names.dns.len() + names.uri.len() + names.email.len() + names.ip.len() + names.other <= bounds.max_names);
 
-    let all = Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true };
+    let all = Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true, fingerprint: true };
     let mut headers = HeaderMap::new();
     IdentityHeaders::verified(&identity, &[der, der], all).stamp(all, &mut headers);
     for name in ["client-cert", "client-cert-chain", "x-forwarded-client-cert", "x-client-cert-subject"] {

@@ -48,6 +48,7 @@ async fn attempt(bytes: &[u8], pieces: Pieces) -> Verdict {
         configs: &world.configs,
         default_host: world.hosts.find(OPEN),
         client_hello_bytes: CLIENT_HELLO_BYTES,
+        first_look: &|_| Ok(()),
     };
     let mut attempt = Attempt::default();
     let shaking = async {
@@ -82,7 +83,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let clock = Clock::system();
     let unix = i64::try_from(clock.unix().as_secs()).expect("this century");
     let spec_of_trust = TrustSpec::new("clients", vec![ca]);
-    let anchors = anchors(&spec_of_trust.anchors, unix).expect("an anchor");
+    let anchors = anchors(&spec_of_trust.anchors, unix, &mut Vec::new()).expect("an anchor");
     let algorithms = provider().signature_verification_algorithms;
     let store = Arc::new(TrustStore::new(spec_of_trust, anchors, algorithms, Vec::new(), DenyList::default()));
     let chains = Arc::new(Chains::default());

@@ -38,7 +38,9 @@ async fn connection(bytes: &[u8]) -> (usize, usize) {
     let (_stop, stopped) = watch::channel(false);
     let serving = async {
         // Cut off or not: both are an end.
-        let _ = serve(server, SETTINGS, Clock::system(), (stopped.clone(), stopped), Arc::clone(&handler)).await;
+        let _ =
+            serve(server, SETTINGS, Clock::system(), (stopped.clone(), stopped), Arc::default(), Arc::clone(&handler))
+                .await;
     };
     let ((), answer) = tokio::join!(serving, Client::talk(client, bytes, Pieces::Whole, Then::Wait));
     (answer.len(), handler.0.load(Ordering::Relaxed))

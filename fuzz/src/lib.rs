@@ -6,22 +6,26 @@
 pub mod certificate;
 pub mod client_hello;
 pub mod config;
+pub mod fingerprint;
 pub mod http1;
 pub mod http2_meter;
 pub mod proxy_protocol;
 mod run;
 pub mod target;
+pub mod upstream_response;
 
 /// A promise: it holds for any bytes, or the call panics.
 pub type Check = fn(&[u8]);
 
 /// Every target, by the name of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("certificate", certificate::check),
     ("client_hello", client_hello::check),
     ("config", config::check),
+    ("fingerprint", fingerprint::check),
     ("http1", http1::check),
     ("http2_meter", http2_meter::check),
     ("proxy_protocol", proxy_protocol::check),
     ("target", target::check),
+    ("upstream_response", upstream_response::check),
 ];

@@ -1,22 +1,17 @@
 //! `/deny`: who is refused although their certificate verifies, while the gate runs.
-//!
-//! The listener asks for no password, so a browser on the operator's machine must not be made to
-//! speak for whoever wrote the page that it shows: not by a form (no JSON), not by a script
-//! (Origin), and not under a name that was pointed at this address meanwhile (Host).
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{State, text};
+use super::{Peer, Refusal, State, text};
 use crate::config::{deny_json, parse_deny_request};
 use crate::snapshot::{Change, Changed, DenyError};
 
@@ -31,13 +26,13 @@ pub(super) fn has(path: &str) -> bool {
 }
 
 /// Answers, and leaves a line for every change and every refusal.
-pub(super) async fn answer(request: Request<Incoming>, peer: SocketAddr, state: &State) -> Response<Full<Bytes>> {
+pub(super) async fn answer(request: Request<Incoming>, peer: Peer, state: &State) -> Response<Full<Bytes>> {
     let method = request.method().clone();
     match respond(request, peer, state).await {
         Ok(response) => response,
         Err(Refusal(status, what)) => {
             if !matches!(method, Method::GET | Method::HEAD) {
-                tracing::warn!(target: "portcullis::admin", %peer, %method, status = status.as_u16(), what, "deny list not changed");
+                tracing::warn!(target: "portcullis::admin", %peer, %method, status = status.as_u16(), what, "request about the deny list failed");
             }
             let mut response = body(status, &json!({ "error": what }));
             if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -48,27 +43,20 @@ pub(super) async fn answer(request: Request<Incoming>, peer: SocketAddr, state: 
     }
 }
 
-async fn respond(
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    state: &State,
-) -> Result<Response<Full<Bytes>>, Refusal> {
-    let snapshot = state.reloader.published().current();
-    let public = snapshot.config.admin.is_some_and(|admin| admin.public);
-    host_is_ours(request.uri(), request.headers(), public)?;
+async fn respond(request: Request<Incoming>, peer: Peer, state: &State) -> Result<Response<Full<Bytes>>, Refusal> {
     let (head, stream) = request.into_parts();
     let id = head.uri.path().strip_prefix("/deny/").map(str::to_owned);
     match (&head.method, id) {
         (&Method::GET | &Method::HEAD, None) => list(state).await,
         (&Method::POST, None) => {
-            no_browser(&head.headers)?;
+            is_json(&head.headers)?;
             let read = timeout(BODY_TIMEOUT, Limited::new(stream, MAX_BODY_BYTES).collect()).await;
             let read = read.map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come"))?;
             let json = read.map_err(|_| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "more than 64 KiB, or cut off"))?;
             add(json.to_bytes(), peer, state).await
         }
         (&Method::DELETE, Some(id)) => {
-            no_browser(&head.headers)?;
+            is_json(&head.headers)?;
             remove(id, trust(head.uri.query())?, peer, state).await
         }
         (&Method::GET | &Method::HEAD | &Method::POST | &Method::DELETE, _) => {
@@ -87,7 +75,7 @@ async fn list(state: &State) -> Result<Response<Full<Bytes>>, Refusal> {
     Ok(body(StatusCode::OK, &json!({ "deny": entries.await? })))
 }
 
-async fn add(json: Bytes, peer: SocketAddr, state: &State) -> Result<Response<Full<Bytes>>, Refusal> {
+async fn add(json: Bytes, peer: Peer, state: &State) -> Result<Response<Full<Bytes>>, Refusal> {
     let unix = i64::try_from(state.clock.unix().as_secs()).unwrap_or(i64::MAX);
     let request = parse_deny_request(&json, unix)
         .map_err(|problems| Refusal::new(StatusCode::BAD_REQUEST, problems.join("; ")))?;
@@ -101,7 +89,7 @@ async fn add(json: Bytes, peer: SocketAddr, state: &State) -> Result<Response<Fu
 async fn remove(
     id: String,
     trust: Option<String>,
-    peer: SocketAddr,
+    peer: Peer,
     state: &State,
 ) -> Result<Response<Full<Bytes>>, Refusal> {
     let reloader = state.reloader.clone();
@@ -110,7 +98,7 @@ async fn remove(
     Ok(body(StatusCode::OK, &deny_json(&done.trust, &done.spec)))
 }
 
-fn record(done: &Changed, peer: SocketAddr) {
+fn record(done: &Changed, peer: Peer) {
     let Changed { id, trust, spec, what } = done;
     let what = match what {
         Change::Added => "added",
@@ -138,36 +126,12 @@ fn trust(query: Option<&str>) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// DNS rebinding: a page's own name may lead here, an address or `localhost` does not change hands.
-/// Where the listener is public by configuration, it has names that we do not know.
-fn host_is_ours(uri: &Uri, headers: &HeaderMap, public: bool) -> Result<(), Refusal> {
-    let wrong = || Refusal::new(StatusCode::MISDIRECTED_REQUEST, "Host: one IP address or localhost");
-    let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(wrong()) };
-    let host: http::uri::Authority = host.to_str().ok().and_then(|host| host.parse().ok()).ok_or_else(wrong)?;
-    let mut named = std::iter::once(host.host()).chain(uri.host());
-    if public || named.all(is_ours) { Ok(()) } else { Err(wrong()) }
-}
-
-fn is_ours(host: &str) -> bool {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    bare.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
-}
-
-/// CSRF: what a page can send without asking first has no JSON type, and what it asks for has an
-/// Origin. Fetch metadata say the same where a browser leaves the Origin out.
-fn no_browser(headers: &HeaderMap) -> Result<(), Refusal> {
+/// A form, which a page can send without asking anybody, is of no JSON type.
+fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut kinds = headers.get_all(CONTENT_TYPE).iter();
     let (Some(kind), None) = (kinds.next(), kinds.next()) else { return Err(not_json()) };
     let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    if !kind.trim().eq_ignore_ascii_case("application/json") {
-        return Err(not_json());
-    }
-    let foreign = |value: &HeaderValue| value != "none";
-    if headers.contains_key(ORIGIN) || headers.get_all(FETCH_SITE).iter().any(foreign) {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "not from a web page (Origin, Sec-Fetch-Site)"));
-    }
-    Ok(())
+    if kind.trim().eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(not_json()) }
 }
 
 fn not_json() -> Refusal {
@@ -180,86 +144,39 @@ fn body(status: StatusCode, json: &serde_json::Value) -> Response<Full<Bytes>> {
     response
 }
 
-/// Why nothing was changed.
-#[derive(Debug)]
-struct Refusal(StatusCode, String);
-
-impl Refusal {
-    fn new(status: StatusCode, what: impl Into<String>) -> Self {
-        Self(status, what.into())
-    }
-}
-
 impl From<DenyError> for Refusal {
     fn from(error: DenyError) -> Self {
         let status = match error {
             DenyError::NoTrust(_) | DenyError::NoEntry(_) => StatusCode::NOT_FOUND,
             DenyError::NoState(_) | DenyError::OperatorsOwn(_) | DenyError::Ambiguous(_) => StatusCode::CONFLICT,
-            DenyError::Full => StatusCode::INSUFFICIENT_STORAGE,
-            DenyError::Broken(_) | DenyError::Write(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            DenyError::NotInForce(_) => StatusCode::SERVICE_UNAVAILABLE,
+            DenyError::Full | DenyError::Unusable(_) => StatusCode::INSUFFICIENT_STORAGE,
+            DenyError::Broken(_) | DenyError::NotStored(_) | DenyError::Write(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())
     }
 }
 
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
-    }
-
-    fn hosts(lines: &[&'static str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for host in lines {
-            headers.append(HOST, HeaderValue::from_static(host));
-        }
-        headers
-    }
-
     #[test]
-    fn only_addresses_and_localhost_are_ours() {
-        let relative = Uri::from_static("/deny");
-        for (lines, ours) in [
-            (&["127.0.0.1:9901"][..], true),
-            (&["127.0.0.1"], true),
-            (&["[::1]:9901"], true),
-            (&["localhost:9901"], true),
-            (&["LocalHost"], true),
-            (&["evil.example"], false),
-            (&["localhost.evil.example"], false),
-            (&["127.0.0.1.evil.example:9901"], false),
-            (&["localhost", "evil.example"], false),
-            (&[""], false),
+    fn what_a_form_can_send_changes_nothing() {
+        for (kinds, allowed) in [
+            (&["application/json"][..], true),
+            (&["Application/JSON; charset=utf-8"], true),
             (&[], false),
+            (&["text/plain"], false),
+            (&["application/x-www-form-urlencoded"], false),
+            (&["text/plain; application/json"], false),
+            (&["application/json", "text/plain"], false),
         ] {
-            assert_eq!(host_is_ours(&relative, &hosts(lines), false).is_ok(), ours, "{lines:?}");
-        }
-        assert!(host_is_ours(&relative, &hosts(&["admin.example"]), true).is_ok());
-        assert!(host_is_ours(&Uri::from_static("http://evil.example/deny"), &hosts(&["127.0.0.1"]), false).is_err());
-    }
-
-    #[test]
-    fn what_a_web_page_can_send_changes_nothing() {
-        const JSON: (&str, &str) = ("content-type", "application/json");
-        for (lines, allowed) in [
-            (&[JSON][..], true),
-            (&[("content-type", "Application/JSON; charset=utf-8")], true),
-            (&[JSON, ("sec-fetch-site", "none")], true),
-            (&[], false),
-            (&[("content-type", "text/plain")], false),
-            (&[("content-type", "application/x-www-form-urlencoded")], false),
-            (&[("content-type", "text/plain; application/json")], false),
-            (&[JSON, ("origin", "https://evil.example")], false),
-            (&[JSON, ("origin", "null")], false),
-            (&[JSON, ("sec-fetch-site", "cross-site")], false),
-            (&[JSON, ("sec-fetch-site", "same-site")], false),
-        ] {
-            assert_eq!(no_browser(&headers(lines)).is_ok(), allowed, "{lines:?}");
+            let headers = kinds.iter().map(|kind| (CONTENT_TYPE, HeaderValue::from_static(kind)));
+            let headers = headers.fold(HeaderMap::new(), |mut all, (name, value)| {
+                all.append(name, value);
+                all
+            });
+            assert_eq!(is_json(&headers).is_ok(), allowed, "{kinds:?}");
         }
     }
 }

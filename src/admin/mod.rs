@@ -1,25 +1,30 @@
 //! The operator's own listener: metrics, health, the configuration's state, and the deny list.
 
 mod deny;
+mod guard;
+mod socket;
 mod status;
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+pub use self::socket::bind_unix;
 use crate::clock::Clock;
 use crate::drain::{Drain, Phase};
 use crate::snapshot::{Reloader, Snapshot};
@@ -46,41 +51,99 @@ pub struct State {
     pub clock: Clock,
 }
 
-/// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, state: State) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let state = state.clone();
-                tokio::spawn(async move {
-                    connection(stream, peer, state).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(target: "portcullis::admin", %error, "cannot accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+/// Where the listener is bound.
+#[derive(Debug)]
+pub enum Socket {
+    /// An address.
+    Tcp(TcpListener),
+    /// A path.
+    Unix(UnixListener),
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+enum Peer {
+    Tcp(SocketAddr),
+    /// The gate's own user: nobody else may connect.
+    Unix,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
         }
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, state: State) {
+/// Serves until it is dropped.
+pub async fn serve(socket: Socket, state: State) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let accepted = match &socket {
+            Socket::Tcp(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, peer)| tokio::spawn(connection(stream, Peer::Tcp(peer), state.clone(), slot))),
+            Socket::Unix(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| tokio::spawn(connection(stream, Peer::Unix, state.clone(), slot))),
+        };
+        if let Err(error) = accepted {
+            tracing::warn!(target: "portcullis::admin", %error, "cannot accept");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+async fn connection<S>(stream: S, peer: Peer, state: State, _slot: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(|request: Request<Incoming>| {
         let state = state.clone();
-        async move {
-            Ok::<_, Infallible>(match request.uri().path() {
-                path if deny::has(path) => deny::answer(request, peer, &state).await,
-                path => answer(request.method(), path, &state),
-            })
-        }
+        async move { Ok::<_, Infallible>(guarded(request, peer, &state).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     // A probe that breaks off is no event; neither is one that stays too long.
     let _ = timeout(CONNECTION_TIMEOUT, builder.serve_connection(TokioIo::new(stream), service)).await;
+}
+
+/// Nothing is looked at before it is known who may ask.
+async fn guarded(request: Request<Incoming>, peer: Peer, state: &State) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let snapshot = state.reloader.published().current();
+    let admitted = match &snapshot.config.admin {
+        Some(spec) => guard::admit(&head, spec, snapshot.admin_token.as_ref()),
+        None => Err(Refusal::new(StatusCode::NOT_FOUND, "there is no admin listener")),
+    };
+    if let Err(Refusal(status, what)) = admitted {
+        let (method, path) = (&head.method, head.uri.path());
+        tracing::warn!(target: "portcullis::admin", %peer, %method, path, status = status.as_u16(), what, "admin request refused");
+        let mut response = text(status, format!("{what}\n"));
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        return response;
+    }
+    match head.uri.path() {
+        path if deny::has(path) => deny::answer(Request::from_parts(head, body), peer, state).await,
+        path => answer(&head.method, path, state),
+    }
+}
+
+/// Why a request gets nothing.
+#[derive(Debug)]
+struct Refusal(StatusCode, String);
+
+impl Refusal {
+    fn new(status: StatusCode, what: impl Into<String>) -> Self {
+        Self(status, what.into())
+    }
 }
 
 fn answer(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {

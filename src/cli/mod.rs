@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod load;
 mod map;
 mod run;
 
@@ -34,6 +35,7 @@ First minutes:
   portcullis check --config FILE            every problem of a file at once
   portcullis check --map --config FILE      who needs which certificate to get where
   portcullis run --config FILE              serve
+  portcullis load URL --cert .. --key ..    put load on a server, with client certificates
 
 Signals while it runs: HUP reloads, TERM and INT drain (a second one stops at once).";
 
@@ -71,6 +73,11 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Put load on a server that wants client certificates, and measure
+    ///
+    /// Exits with 0 when all went well, with 1 when a larger share of the requests failed than --max-failures
+    /// allows, or nothing could start. It stops by itself; Ctrl-C stops it early and prints what there is.
+    Load(Box<load::Load>),
 }
 
 /// Runs the command in the process's arguments.
@@ -87,5 +94,6 @@ pub fn main() -> ExitCode {
             check::check(&config, show)
         }
         Command::Demo { dir, force } => demo::demo(&dir, force),
+        Command::Load(flags) => load::load(&flags),
     }
 }

@@ -44,13 +44,18 @@ impl<'a> Context<'a> {
     /// The path of a file; a relative one begins where the configuration file is, so that it means
     /// the same whoever starts the gate from wherever.
     pub(super) fn file(&self, node: &Node<'_>) -> Read<PathBuf> {
+        let path = self.written(node)?;
+        node.sink.names_file(path.clone(), &node.place);
+        Ok(path)
+    }
+
+    /// The path of a file that the gate only writes: nothing is read again when it changes.
+    pub(super) fn written(&self, node: &Node<'_>) -> Read<PathBuf> {
         let text = node.text()?;
         if text.is_empty() || text.contains('\0') {
             return node.wrong("not a path");
         }
-        let path = self.base.join(text);
-        node.sink.names_file(path.clone(), &node.place);
-        Ok(path)
+        Ok(self.base.join(text))
     }
 
     /// Warns of everything that nothing names.

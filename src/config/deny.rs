@@ -38,7 +38,13 @@ pub(super) fn deny_specs(file: &str, text: &str) -> Result<Vec<DenySpec>, Vec<Pr
 }
 
 pub(super) fn entry(section: &Section<'_>) -> Read<DenySpec> {
-    let matcher = section.value("match", |node, _| matcher(node));
+    let matcher = section.value("match", |node, _| {
+        let matcher = matcher(node)?;
+        if !matcher.h2.is_empty() {
+            return node.wrong_hint("h2 is only known once requests come", "write it into the `deny` of a route");
+        }
+        Ok(matcher)
+    });
     let reason = section.value("reason", |node, _| Ok(Box::from(node.text()?)));
     let author = section.value("author", |node, _| Ok(Box::from(node.text()?)));
     let expires = section.optional("expires", |node, _| time(node));

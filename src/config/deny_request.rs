@@ -104,6 +104,13 @@ mod tests {
     }
 
     #[test]
+    fn software_is_denied_together_with_whose_certificate_it_shows() {
+        let json = br#"{"trust":"t","match":{"ja4":["t13d1516h2_*"],"subject_cn":"x"},"reason":"script"}"#;
+        let DenyRequest { trust, spec } = parse_deny_request(json, 0).unwrap();
+        assert_eq!(deny_json(&trust, &spec)["match"], json!({"ja4": ["t13d1516h2_*"], "subject_cn": ["x"]}));
+    }
+
+    #[test]
     fn what_is_no_entry_is_refused_in_words() {
         let long = "x".repeat(MAX_TEXT + 1);
         for (json, said) in [
@@ -116,6 +123,8 @@ mod tests {
             (r#"{"trust":"t","match":{"serial":[]},"reason":"x"}"#.to_owned(), "an empty list is no condition"),
             (r#"{"trust":"t","match":{"seriall":"1"},"reason":"x"}"#.to_owned(), "did you mean `serial`?"),
             (r#"{"trust":"t","match":{"serial":"1"}}"#.to_owned(), "reason: missing"),
+            (r#"{"trust":"t","match":{"ja4":"*"},"reason":"x"}"#.to_owned(), "every client"),
+            (r#"{"trust":"t","match":{"h2":"2:0|00|0|m"},"reason":"x"}"#.to_owned(), "once requests come"),
             (r#"{"trust":"t","match":{"serial":"1"},"reason":7}"#.to_owned(), "reason: expected a text"),
             (r#"{"trust":"t","match":{"serial":"1"},"reason":"a\nb"}"#.to_owned(), "control character"),
             (format!(r#"{{"trust":"t","match":{{"serial":"1"}},"reason":"{long}"}}"#), "512"),

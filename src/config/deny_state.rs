@@ -87,6 +87,8 @@ pub(super) fn canonical(matcher: &Matcher) -> Table {
         ip,
         fingerprint,
         spki,
+        ja4,
+        h2,
     } = matcher;
     let texts = [
         ("subject_cn", subject_cn),
@@ -102,8 +104,14 @@ pub(super) fn canonical(matcher: &Matcher) -> Table {
         ("email", email),
     ];
     let texts = texts.into_iter().map(|(name, list)| (name, shown(list)));
-    let others =
-        [("serial", shown(serial)), ("ip", shown(ip)), ("fingerprint", shown(fingerprint)), ("spki", shown(spki))];
+    let others = [
+        ("serial", shown(serial)),
+        ("ip", shown(ip)),
+        ("fingerprint", shown(fingerprint)),
+        ("spki", shown(spki)),
+        ("ja4", shown(ja4)),
+        ("h2", shown(h2)),
+    ];
     let present = texts.chain(others).filter(|(_, list)| !list.is_empty());
     present.map(|(name, list)| (name.to_owned(), Value::Array(list))).collect()
 }

@@ -49,6 +49,7 @@ const KEYS: &[(&str, Key)] = &[
     ("identity", Key::Identity),
     ("address", Key::Address),
     ("prefix", Key::Prefix),
+    ("fingerprint", Key::Fingerprint),
     ("host", Key::Host),
     ("route", Key::Route),
     ("all", Key::All),

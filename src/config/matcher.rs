@@ -1,4 +1,4 @@
-//! Matchers: conditions on an identity. A condition that could never hold, or that would hold for
+//! Matchers: conditions on an identity and the software that shows it. A condition that could never hold, or that would hold for
 //! everybody, is a problem.
 
 use super::listener::network;
@@ -6,6 +6,7 @@ use super::path::glob;
 use super::problem::{Read, shown};
 use super::read::{Node, Section};
 use super::reference::MATCHER;
+use crate::fingerprint::Ja4Pattern;
 use crate::identity::Serial;
 use crate::policy::spec::Matcher;
 
@@ -28,6 +29,8 @@ pub(super) fn matcher(node: &Node<'_>) -> Read<Matcher> {
         let ip = conditions(section, "ip", network);
         let [fingerprint, spki] =
             ["fingerprint", "spki"].map(|name| conditions(section, name, |node| node.parsed(DIGEST)));
+        let ja4 = conditions(section, "ja4", ja4_pattern);
+        let h2 = conditions(section, "h2", http2_print);
         Ok(Matcher {
             subject_cn: subject_cn?,
             subject_o: subject_o?,
@@ -44,6 +47,8 @@ pub(super) fn matcher(node: &Node<'_>) -> Read<Matcher> {
             ip: ip?,
             fingerprint: fingerprint?,
             spki: spki?,
+            ja4: ja4?,
+            h2: h2?,
         })
     })
 }
@@ -58,6 +63,20 @@ fn conditions<T>(section: &Section<'_>, name: &str, read: impl Fn(&Node<'_>) -> 
         Ok(list)
     })?;
     Ok(list.unwrap_or_default())
+}
+
+/// A JA4, or one with `*` for whole parts.
+pub(super) fn ja4_pattern(node: &Node<'_>) -> Read<Ja4Pattern> {
+    let text = node.text()?;
+    text.parse().or_else(|what| node.wrong(format!("\"{}\": {what}", shown(text))))
+}
+
+fn http2_print(node: &Node<'_>) -> Read<Box<str>> {
+    let text = node.text()?;
+    if text.split('|').count() != 4 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return node.wrong(format!("\"{}\" is no fingerprint like \"2:0;4:65535|00|0|m,a,s,p\"", shown(text)));
+    }
+    Ok(text.into())
 }
 
 fn text_pattern(node: &Node<'_>) -> Read<Box<str>> {

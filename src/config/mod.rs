@@ -2,6 +2,7 @@
 
 mod bounds;
 mod context;
+mod crl_state;
 mod deny;
 mod deny_request;
 mod deny_state;
@@ -25,14 +26,17 @@ mod typed;
 mod units;
 mod upstream;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::de::DeTable;
 
 use self::context::Context;
+pub use self::crl_state::{crl_state_toml, parse_crl_state};
 pub use self::deny::parse_deny;
 pub use self::deny_request::{DenyRequest, deny_json, parse_deny_request};
 pub use self::deny_state::{DenyState, MAX_KEPT, deny_id, deny_state_toml, parse_deny_state};
@@ -86,12 +90,46 @@ pub struct ForwardedSpec {
 }
 
 /// The admin listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminSpec {
-    /// Where `/metrics`, `/live` and `/ready` are served; loopback unless `public` is set.
-    pub address: SocketAddr,
+    /// Where it is; loopback or a Unix socket unless `public` is set.
+    pub address: AdminAddress,
     /// Whether others than this machine may reach it.
     pub public: bool,
+    /// The file of the token that changes, and others than this machine, must show.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl AdminSpec {
+    /// Whether it is where others than this machine can reach it.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        matches!(self.address, AdminAddress::Tcp(address) if !address.ip().is_loopback())
+    }
+
+    /// Whether the file system decides who connects.
+    #[must_use]
+    pub fn is_unix(&self) -> bool {
+        matches!(self.address, AdminAddress::Unix(_))
+    }
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// How the gate runs. Changing it needs a restart.
@@ -174,7 +212,7 @@ fn read(root: &Section<'_>, file: &str) -> Read<Config> {
     let upstreams = upstream::upstreams(root, &context);
     let bounds = bounds::bounds(root);
     let forwarded = process::forwarded(root);
-    let admin = process::admin(root, listeners.as_deref().unwrap_or_default());
+    let admin = process::admin(root, listeners.as_deref().unwrap_or_default(), &context);
     let log = process::log(root);
     let runtime = process::runtime(root);
     let drain_timeout = process::drain_timeout(root);

@@ -35,9 +35,12 @@ impl Places {
 }
 
 impl Config {
-    /// Every file that the configuration names: when one changes, everything is read again.
+    /// Every file that the configuration names and that counts while it runs: when one changes,
+    /// everything is read again.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.places.files.iter().map(|(path, _)| &**path)
+        // Written when a configuration is in force, and read at the next start.
+        let notes = |path: &Path| self.trust.iter().any(|trust| trust.crl_state.as_deref() == Some(path));
+        self.places.files.iter().map(|(path, _)| &**path).filter(move |path| !notes(path))
     }
 
     /// The bounds on what may happen at once.

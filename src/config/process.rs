@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -11,7 +12,7 @@ use super::listener::network;
 use super::problem::Read;
 use super::read::{Node, Section};
 use super::reference::{ADMIN, FORWARDED, LOG, RELOAD, RESUMPTION, RUNTIME, SHUTDOWN};
-use super::{AdminSpec, ForwardedSpec, RuntimeSpec};
+use super::{AdminAddress, AdminSpec, ForwardedSpec, RuntimeSpec};
 use crate::net::ListenerSpec;
 use crate::runtime::Flavor;
 use crate::telemetry::{LogFormat, LogSpec};
@@ -27,29 +28,46 @@ pub(super) fn forwarded(root: &Section<'_>) -> Read<ForwardedSpec> {
 }
 
 /// The admin listener, on no address of `listeners`.
-pub(super) fn admin(root: &Section<'_>, listeners: &[ListenerSpec]) -> Read<Option<AdminSpec>> {
+pub(super) fn admin(root: &Section<'_>, listeners: &[ListenerSpec], context: &Context<'_>) -> Read<Option<AdminSpec>> {
     root.optional("admin", |node, _| {
         node.section(&ADMIN, |section| {
             let public = section.flag("public");
-            let address = section.value("address", |node, _| admin_address(node, public.ok(), listeners));
-            let (public, address) = (public?, address?);
-            Ok(AdminSpec { address, public })
+            let token_file = section.optional("token_file", |node, _| context.file(node));
+            let address = section.value("address", |node, _| {
+                let proven = token_file.as_ref().map_or(true, Option::is_some);
+                admin_address(node, public.as_ref().map_or(true, |public| *public), proven, listeners)
+            });
+            let (public, token_file, address) = (public?, token_file?, address?);
+            Ok(AdminSpec { address, public, token_file })
         })
     })
 }
 
-fn admin_address(node: &Node<'_>, public: Option<bool>, listeners: &[ListenerSpec]) -> Read<SocketAddr> {
-    let address: SocketAddr = node.parsed("an address and port like \"127.0.0.1:9901\"")?;
-    if public == Some(false) && !address.ip().is_loopback() {
+fn admin_address(node: &Node<'_>, public: bool, proven: bool, listeners: &[ListenerSpec]) -> Read<AdminAddress> {
+    if let Some(path) = node.text()?.strip_prefix("unix:") {
+        let path = PathBuf::from(path);
+        if !path.is_absolute() || path.file_name().is_none() || node.text()?.contains('\0') {
+            return node.wrong("not the whole path of a socket, like \"unix:/run/portcullis/admin.sock\"");
+        }
+        return Ok(AdminAddress::Unix(path));
+    }
+    let address: SocketAddr = node.parsed("an address and port like \"127.0.0.1:9901\", or \"unix:/PATH\"")?;
+    if !public && !address.ip().is_loopback() {
         return node.wrong_hint(
             format!("others can reach {address}, and what is served there tells about your clients"),
-            "public = true if that is meant; an address like \"127.0.0.1:9901\" if not",
+            "public = true if that is meant, with a token_file; an address like \"127.0.0.1:9901\" if not",
+        );
+    }
+    if !proven && !address.ip().is_loopback() {
+        return node.wrong_hint(
+            format!("others can reach {address}, and nothing asks them who they are"),
+            "token_file = \"FILE\", with a line of `openssl rand -hex 32` in it",
         );
     }
     if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
         return node.wrong(format!("{address} is also a listener's"));
     }
-    Ok(address)
+    Ok(AdminAddress::Tcp(address))
 }
 
 /// The log.

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::deny::time;
+use super::matcher::ja4_pattern;
 use super::names::identifier;
 use super::problem::Read;
 use super::read::{Node, Section};
-use super::reference::{ANCHOR, TRUST};
+use super::reference::{ANCHOR, STACK, TRUST};
 use super::units::parse_duration;
-use crate::tls::{AnchorSpec, CrlDepth, CrlExpired, CrlMissing, TrustSpec};
+use crate::tls::{AnchorSpec, CrlDepth, CrlExpired, CrlMissing, StackMode, StackSpec, TrustSpec};
 
 /// Every trust store.
 pub(super) fn trust_stores(root: &Section<'_>, context: &Context<'_>) -> Read<Vec<TrustSpec>> {
@@ -42,8 +43,10 @@ fn trust_store(name: Read<Box<str>>, section: &Section<'_>, context: &Context<'_
     let crl_depth = section.word("crl_depth", &[("chain", CrlDepth::Chain), ("leaf", CrlDepth::Leaf)]);
     let crl_expired = section.value("crl_expired", |node, _| expired(node));
     let crl_missing = section.word("crl_missing", &[("allow", CrlMissing::Allow), ("reject", CrlMissing::Reject)]);
+    let crl_state = section.optional("crl_state", |node, _| state_file(node, context));
     let deny = section.optional("deny", |node, _| context.file(node));
     let deny_state = section.optional("deny_state", |node, _| state_file(node, context));
+    let stack = section.below("stack", &STACK, |section| stack(section, context));
     Ok(TrustSpec {
         name: name?,
         anchors: anchors?,
@@ -56,16 +59,39 @@ fn trust_store(name: Read<Box<str>>, section: &Section<'_>, context: &Context<'_
         crl_depth: crl_depth?,
         crl_expired: crl_expired?,
         crl_missing: crl_missing?,
+        crl_state: crl_state?,
         deny: deny?,
         deny_state: deny_state?,
+        stack: stack?,
     })
 }
 
-/// A file that the gate writes: no other trust store may keep its own there.
+fn stack(section: &Section<'_>, context: &Context<'_>) -> Read<StackSpec> {
+    let mode = section.word("mode", STACK_MODES);
+    let allow = section.list("allow", ja4_pattern);
+    let learned = section.optional("learned", |node, _| {
+        let path = context.written(node)?;
+        match context.state_files.claim(path.clone(), &node.place) {
+            Some(earlier) => node.wrong(format!("also {}: each has its own", earlier.path)),
+            None => Ok(path),
+        }
+    });
+    let (mode, allow, learned) = (mode?, allow?, learned?);
+    if matches!(mode, StackMode::Enforce | StackMode::Shadow) && allow.is_empty() {
+        let hint = "begin with mode = \"learn\" and take what it writes, or write mode = \"off\"";
+        return section.missing("allow", "missing or empty: no client would be one of yours", hint);
+    }
+    if mode == StackMode::Learn && learned.is_none() {
+        return section.missing("learned", "missing, but required to learn", "learned = \"mobile.learned.toml\"");
+    }
+    Ok(StackSpec { mode, allow, learned })
+}
+
+/// A file that the gate writes: nothing else is kept there.
 fn state_file(node: &Node<'_>, context: &Context<'_>) -> Read<PathBuf> {
     let path = context.file(node)?;
     match context.state_files.claim(path.clone(), &node.place) {
-        Some(earlier) => node.wrong(format!("also {}: each trust store keeps its own", earlier.path)),
+        Some(earlier) => node.wrong(format!("also {}: each file has one list", earlier.path)),
         None => Ok(path),
     }
 }
@@ -93,5 +119,11 @@ fn expired(node: &Node<'_>) -> Read<CrlExpired> {
     }
 }
 
+const STACK_MODES: &[(&str, StackMode)] = &[
+    ("off", StackMode::Off),
+    ("learn", StackMode::Learn),
+    ("shadow", StackMode::Shadow),
+    ("enforce", StackMode::Enforce),
+];
 /// CAs issue lists at least every 31 days (CA/Browser Forum BR §4.9.7 permits no longer for subscribers' certificates).
 const LONGEST_GRACE: Duration = Duration::from_hours(30 * 24);

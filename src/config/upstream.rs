@@ -109,6 +109,7 @@ fn formats(wanted: &[Format]) -> Formats {
         client_cert_chain: wanted.contains(&Format::ClientCertChain),
         plain: wanted.contains(&Format::Plain),
         xfcc: wanted.contains(&Format::Xfcc),
+        fingerprint: wanted.contains(&Format::Fingerprint),
     }
 }
 
@@ -116,6 +117,7 @@ fn formats(wanted: &[Format]) -> Formats {
 enum Format {
     ClientCert,
     ClientCertChain,
+    Fingerprint,
     Plain,
     Xfcc,
 }
@@ -127,4 +129,5 @@ const FORMATS: &[(&str, Format)] = &[
     ("client-cert-chain", Format::ClientCertChain),
     ("plain", Format::Plain),
     ("xfcc", Format::Xfcc),
+    ("fingerprint", Format::Fingerprint),
 ];

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::alarm::{Alarm, later};
 use super::settings::Settings;
 use super::wire::{self, Wire};
+use crate::codec::{Alarm, later};
 use crate::message::pace::Pace;
 use crate::reject::{Reason, Reject};
 

@@ -13,18 +13,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::alarm::{Alarm, after};
 use super::body::Incoming;
-use super::encode::{self, Outbound, Persistence};
-use super::framing::Framing;
+use super::encode::{self, Persistence};
 use super::handler::{Answer, EarlyResponses, Ended, Handler, Seen};
 use super::head::{Head, Reader};
 use super::reading::Reading;
-use super::rewound::Rewound;
 use super::settings::Settings;
 use super::stop::Stop;
 use super::terms::Terms;
 use super::wire::{self, Wire};
+use crate::codec::framing::Framing;
+use crate::codec::{Alarm, Outbound, Rewound, after};
 use crate::message::body::RequestBody;
 use crate::reject::{Reason, Reject};
 
@@ -161,7 +160,7 @@ where
     ) -> Poll<Result<Next, Cut>> {
         let mut wire = self.wire.lock();
         loop {
-            match reader.read(&mut wire.read, &self.settings) {
+            match reader.read(&mut wire.read.buffer, &self.settings) {
                 Ok(None) => {}
                 Ok(Some(head)) => return Poll::Ready(Ok(Next::Request(head))),
                 Err(reject) => return Poll::Ready(Ok(Next::Refused(reject))),
@@ -170,11 +169,11 @@ where
                 Poll::Pending => break,
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Err(error)) if wire::failure(&error).is_some() => return Poll::Ready(Err(lost(&error))),
-                Poll::Ready(_) if wire.read.is_empty() => return Poll::Ready(Ok(Next::Closed)),
+                Poll::Ready(_) if wire.read.buffer.is_empty() => return Poll::Ready(Ok(Next::Closed)),
                 Poll::Ready(_) => return Poll::Ready(Err(Cut::Gone)),
             }
         }
-        if !wire.read.is_empty() {
+        if !wire.read.buffer.is_empty() {
             let deadline = *deadlines.1.get_or_insert_with(|| after(self.settings.header_timeout));
             ready!(self.alarm.poll(cx, deadline));
             let detail = format!("no whole head within {:?}", self.settings.header_timeout);
@@ -232,7 +231,7 @@ where
         }
         poll_fn(|cx| self.poll_out(cx, Goal::Flushed)).await?;
         let mut wire = self.wire.lock();
-        let before = wire.read.split().freeze();
+        let before = wire.read.buffer.split().freeze();
         let io = wire.close().ok_or(Cut::Gone)?;
         Ok(Ended::Upgraded { io: Rewound::new(before, io), tunnel })
     }
@@ -242,7 +241,7 @@ where
         let line = {
             let mut wire = self.wire.lock();
             wire.fail();
-            reader.line(&wire.read)
+            reader.line(&wire.read.buffer)
         };
         self.refusal(reject, Seen::of(&line))
     }

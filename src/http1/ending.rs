@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::alarm::after;
 use super::connection::{Connection, Cut};
 use super::encode::Persistence;
 use super::handler::Handler;
-use super::wire::{GLANCE, Rest};
+use super::wire::Rest;
+use crate::codec::{GLANCE, after};
 
 impl<IO, H> Connection<'_, IO, H>
 where

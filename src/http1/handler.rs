@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 
-use super::rewound::Rewound;
+use crate::codec::Rewound;
 use crate::message::body::RequestBody;
 use crate::reject::Reject;
 

@@ -4,10 +4,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::request::Parts;
 use http::{Method, Request, Uri, Version};
 
-use super::fields;
-use super::framing::{self, Framing};
-use super::scan::Scan;
 use super::settings::Settings;
+use crate::codec::framing::{self, Framing};
+use crate::codec::{Flaw, Scan, fields};
 use crate::reject::{Reason, Reject};
 
 /// A head that was understood.
@@ -67,7 +66,7 @@ impl Reader {
             return Err(malformed("the first byte cannot begin a method"));
         }
         let window = buffer.get(..bounds.header_bytes).unwrap_or(buffer);
-        let end = self.scan.advance(window).map_err(|flaw| malformed(flaw.detail()));
+        let end = self.scan.advance(window).map_err(Flaw::detail).map_err(malformed);
         self.judge_line(window, bounds)?;
         let end = end?;
         if end.is_none() && buffer.len() >= bounds.header_bytes {
@@ -106,7 +105,8 @@ fn parse(block: &Bytes, lines: usize) -> Result<Head, Reject> {
     parts.method = Method::from_bytes(line.method.as_bytes()).map_err(|_| malformed("the method is not a token"))?;
     parts.uri = target(block.slice_ref(line.target.as_bytes()), &parts.method)?;
     parts.headers = fields::parse(&block.slice(first..), lines.saturating_sub(1)).map_err(malformed)?;
-    let framing = framing::of(&parts.headers, parts.version)?;
+    let framing =
+        framing::of(&parts.headers, parts.version).map_err(|wrong| Reject::new(Reason::RequestFraming, wrong))?;
     Ok(Head { parts, framing })
 }
 

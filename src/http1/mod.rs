@@ -1,26 +1,18 @@
 //! HTTP/1.1 with the client, read strictly: what two programs could read in two ways is answered with 400, recorded
 //! with its reason, and nothing behind it on the connection is looked at.
 //!
-//! `head`, `framing`, `fields`, `chunked`, `inbound`, `terms` and `encode` are pure; `wire` is the stream that the connection's
-//! loop shares with a request body; `connection`, `response` and `ending` are the loop.
+//! `head`, `terms` and `encode` are pure, on top of what `codec` knows of both sides; `wire` is the stream that the
+//! connection's loop shares with a request body; `connection`, `response` and `ending` are the loop.
 
-mod alarm;
 mod body;
-mod chunked;
 mod connection;
 mod date;
 mod encode;
 mod ending;
-mod fields;
-mod framing;
 mod handler;
 mod head;
-mod inbound;
-mod outbox;
 mod reading;
 mod response;
-mod rewound;
-mod scan;
 mod settings;
 mod stop;
 mod terms;
@@ -30,5 +22,4 @@ mod wire;
 
 pub use self::connection::serve;
 pub use self::handler::{Answer, EarlyResponses, Ended, Handler, Seen};
-pub use self::rewound::Rewound;
 pub use self::settings::Settings;

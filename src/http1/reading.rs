@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::alarm::{Alarm, later};
 use super::settings::Settings;
+use crate::codec::{Alarm, later};
 use crate::message::pace::Pace;
 use crate::reject::{Reason, Reject};
 

@@ -9,12 +9,13 @@ use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::{Connection, Cut, Goal};
-use super::encode::{self, Outbound, Persistence};
+use super::encode::{self, Persistence};
 use super::handler::Handler;
-use super::outbox::Outbox;
-use super::terms::{self, Terms};
+use super::terms::Terms;
 use super::wire::Rest;
-use crate::reject::Reject;
+use crate::codec::fields::connection_names;
+use crate::codec::{Outbound, Outbox, Wrong};
+use crate::reject::{Reason, Reject};
 
 /// A body on its way out.
 pub(super) struct Sending {
@@ -54,7 +55,7 @@ where
         let last = !terms.persistent
             || unread
             || outbound == Outbound::UntilClose
-            || terms::names(response, "close")
+            || connection_names(response, "close")
             || self.is_last();
         match (last, terms.modern) {
             (true, _) => Persistence::Close,
@@ -106,16 +107,20 @@ where
 impl Sending {
     fn take(&mut self, frame: Option<Result<Frame<Bytes>, Reject>>, last: bool, out: &mut Outbox) {
         let result = match frame {
-            Some(Ok(frame)) => self.outbound.frame(out, frame),
+            Some(Ok(frame)) => self.outbound.frame(out, frame).map_err(broken),
             Some(Err(reject)) => Err(reject),
             None => Ok(()),
         };
         self.end = match result {
-            Ok(()) if last => Some(self.outbound.end(out)),
+            Ok(()) if last => Some(self.outbound.end(out).map_err(broken)),
             Ok(()) => None,
             Err(reject) => Some(Err(reject)),
         };
     }
+}
+
+fn broken(wrong: Wrong) -> Reject {
+    Reject::new(Reason::UpstreamBodyBroken, wrong)
 }
 
 /// Bytes that may wait for the client before the body is asked for no more: what one write to a socket takes.

@@ -1,13 +1,13 @@
 //! What a request's head says about how its response may be sent.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE};
+use http::header::{CONTENT_LENGTH, EXPECT, UPGRADE};
 use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::SizeHint;
 
-use super::encode::Outbound;
-use super::framing;
 use super::head::Head;
+use crate::codec::fields::connection_names;
+use crate::codec::{Outbound, framing};
 
 /// The terms of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Terms {
         let modern = parts.version == Version::HTTP_11;
         let connect = parts.method == Method::CONNECT;
         let upgrade = parts.headers.contains_key(UPGRADE);
-        let wished = if modern { true } else { names(&parts.headers, "keep-alive") };
+        let wished = if modern { true } else { connection_names(&parts.headers, "keep-alive") };
         Self {
             head: parts.method == Method::HEAD,
             connect,
@@ -51,7 +51,7 @@ impl Terms {
                     .headers
                     .get(EXPECT)
                     .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),
-            persistent: wished && !connect && !upgrade && !names(&parts.headers, "close"),
+            persistent: wished && !connect && !upgrade && !connection_names(&parts.headers, "close"),
         }
     }
 
@@ -73,12 +73,6 @@ impl Terms {
             },
         }
     }
-}
-
-/// Whether `Connection` names an option.
-pub(super) fn names(headers: &HeaderMap, option: &str) -> bool {
-    let mut options = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    options.any(|named| named.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
 }
 
 fn stated_length(headers: &HeaderMap) -> Option<u64> {

@@ -4,31 +4,28 @@
 //! until the body is complete or let go, the loop before and after.
 
 use std::io;
-use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::chunked::Decoded;
 use super::encode;
-use super::framing::Framing;
 use super::handler::Sink;
-use super::inbound::Inbound;
-use super::outbox::Outbox;
 use super::settings::Settings;
 use super::terms::Terms;
+use crate::codec::framing::Framing;
+use crate::codec::{Bounds, Decoded, Inbound, Intake, Outbox};
 use crate::reject::{Reason, Reject};
 
 /// The stream of a connection and what is on its way in and out.
 pub(super) struct Wire<IO> {
     io: Option<IO>,
     /// Read and not yet used.
-    pub(super) read: BytesMut,
+    pub(super) read: Intake,
     /// To be written.
     pub(super) out: Outbox,
     inbound: Inbound,
@@ -37,7 +34,6 @@ pub(super) struct Wire<IO> {
     awaits_continue: bool,
     takes_early: bool,
     received: u64,
-    room: usize,
     owner: Option<Waker>,
     holder: Option<Waker>,
 }
@@ -73,7 +69,7 @@ impl<IO> Wire<IO> {
     /// The next exchange begins; its number.
     pub(super) fn begin(&mut self, framing: Framing, terms: Terms, bounds: &Settings) -> u64 {
         self.cut();
-        self.inbound = Inbound::new(framing, bounds);
+        self.inbound = Inbound::new(framing, Bounds { bytes: bounds.header_bytes, count: bounds.header_count });
         self.held = !self.inbound.is_done();
         self.awaits_continue = terms.expects && self.held;
         self.takes_early = terms.modern;
@@ -107,7 +103,7 @@ impl<IO> Wire<IO> {
 
     /// Whether the client has nothing more to say that we have not understood.
     pub(super) fn is_quiet(&self) -> bool {
-        self.inbound.is_done() && self.read.is_empty()
+        self.inbound.is_done() && self.read.buffer.is_empty()
     }
 
     /// Whether the request is complete.
@@ -122,16 +118,14 @@ impl<IO> Wire<IO> {
 
     /// Gives the memory of empty buffers back.
     pub(super) fn shrink(&mut self) {
-        if self.read.is_empty() && self.read.capacity() > 0 {
-            self.read = BytesMut::new();
-        }
+        self.read.shrink();
         self.out.shrink();
     }
 
     /// Throws away what is at hand of a body that nobody holds, and says what is left.
     pub(super) fn discard(&mut self) -> Rest {
         loop {
-            match self.inbound.decode(&mut self.read) {
+            match self.inbound.decode(&mut self.read.buffer) {
                 Ok(Decoded::Data(_) | Decoded::Trailers(_)) => {}
                 Ok(Decoded::End) => return Rest::None,
                 Ok(Decoded::More) => {
@@ -165,7 +159,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         let out = Outbox::new(BytesMut::new(), io.is_write_vectored());
         Self {
             io: Some(io),
-            read: BytesMut::new(),
+            read: Intake::default(),
             out,
             inbound: Inbound::Done,
             exchange: 0,
@@ -173,31 +167,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             awaits_continue: false,
             takes_early: false,
             received: 0,
-            room: ROOM_FIRST,
             owner: None,
             holder: None,
         }
     }
 
-    /// Reads what there is, up to [`GLANCE`], behind what was read before. While nothing comes, no memory is held.
+    /// Reads what there is at a place where a head may come.
     pub(super) fn poll_glance(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut space = [MaybeUninit::uninit(); GLANCE];
-        let mut space = ReadBuf::uninit(&mut space);
-        ready!(Pin::new(stream(&mut self.io)?).poll_read(cx, &mut space))?;
-        self.read.extend_from_slice(space.filled());
-        Poll::Ready(Ok(space.filled().len()))
+        self.read.poll_glance(cx, stream(&mut self.io)?)
     }
 
     /// Reads and throws away.
     pub(super) fn poll_ignore(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read.clear();
+        self.read.buffer.clear();
         self.poll_glance(cx)
     }
 
     /// Ready when the client has gone, with how if that is known. Only a client whose request is complete is watched, and no further than
     /// until `bound` bytes of its next requests wait.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>, bound: usize) -> Poll<Option<io::Error>> {
-        while self.inbound.is_done() && self.read.len() < bound {
+        while self.inbound.is_done() && self.read.buffer.len() < bound {
             match ready!(self.poll_glance(cx)) {
                 Ok(0) => return Poll::Ready(None),
                 Ok(_) => {}
@@ -253,12 +242,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     fn poll_decoded(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Reject>>> {
         loop {
-            match self.inbound.decode(&mut self.read) {
+            match self.inbound.decode(&mut self.read.buffer) {
                 Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(Decoded::End) => return Poll::Ready(None),
                 Ok(Decoded::More) => {}
-                Err(reject) => return Poll::Ready(Some(Err(reject))),
+                Err(wrong) => return Poll::Ready(Some(Err(Reject::new(Reason::BodyMalformed, wrong)))),
             }
             self.invite();
             match ready!(self.poll_fill(cx)) {
@@ -282,30 +271,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     /// Tells a client that waits for it to send its body, now that somebody wants it (RFC 9110 §10.1.1). The loop
     /// writes it. A client that has begun anyway needs no telling.
     fn invite(&mut self) {
-        if self.awaits_continue && self.takes_early && self.read.is_empty() {
+        if self.awaits_continue && self.takes_early && self.read.buffer.is_empty() {
             self.awaits_continue = false;
             encode::informational(self.out.tail(), StatusCode::CONTINUE, &HeaderMap::new());
             self.wake_owner();
         }
     }
 
-    /// Reads a piece of a body. The more comes at once, the more room is made.
+    /// Reads a piece of a body.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.read.capacity() - self.read.len() < ROOM_LEAST {
-            let left = self.inbound.left().and_then(|left| usize::try_from(left).ok()).unwrap_or(ROOM_MOST);
-            let wanted = left.clamp(ROOM_LEAST, self.room);
-            match (self.read.try_reclaim(wanted), self.read.is_empty()) {
-                (true, _) => {}
-                // Not `reserve`, which makes twice the room of before.
-                (false, true) => self.read = BytesMut::with_capacity(wanted),
-                (false, false) => self.read.reserve(wanted),
-            }
-        }
-        let room = self.read.capacity() - self.read.len();
-        let count = ready!(pin!(stream(&mut self.io)?.read_buf(&mut self.read)).poll(cx))?;
-        if count == room {
-            self.room = (self.room * 2).min(ROOM_MOST);
-        }
+        let count = ready!(self.read.poll_fill(cx, stream(&mut self.io)?, self.inbound.left()))?;
         self.received = self.received.wrapping_add(u64::try_from(count).unwrap_or_default());
         Poll::Ready(Ok(count))
     }
@@ -342,18 +317,6 @@ fn park(slot: &mut Option<Waker>, cx: &Context<'_>) {
         _ => *slot = Some(cx.waker().clone()),
     }
 }
-
-/// How much is read at once where a request head may come: more than a head of a browser or of a machine's client has.
-pub(super) const GLANCE: usize = 8 * 1024;
-
-/// The least room for a read of a body, lest it come in crumbs.
-const ROOM_LEAST: usize = 2 * 1024;
-
-/// The first room: one TLS record.
-const ROOM_FIRST: usize = 16 * 1024;
-
-/// The most room: from here on a read costs next to nothing per byte.
-const ROOM_MOST: usize = 64 * 1024;
 
 /// How much of an unwanted body is read so that the connection can be used again: what is in flight anyhow.
 const LITTLE: u64 = 64 * 1024;

@@ -2,11 +2,13 @@
 //!
 //! hyper's HTTP/2 bounds memory, but it has no counters for frames that are cheap to send and make
 //! work: SETTINGS, PING, RST_STREAM, CONTINUATION, empty DATA, PRIORITY, WINDOW_UPDATE. The meter
-//! sits under it and reads frame headers as they pass (RFC 9113 §4.1); payloads are skipped.
+//! sits under it and reads frame headers as they pass (RFC 9113 §4.1); payloads are skipped, but for those before the
+//! first request, which tell what software the client is.
 
 use std::time::{Duration, Instant};
 
 use super::Settings;
+use crate::fingerprint::Http2Print;
 use crate::reject::Reason;
 
 /// `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` (RFC 9113 §3.4).
@@ -41,6 +43,9 @@ pub(super) struct Meter {
     counts: Counts,
     continuations: u32,
     sent: u64,
+    /// Reads along until the client's software is known.
+    print: Option<Box<Http2Print>>,
+    known: Option<Box<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +68,14 @@ impl Meter {
             counts: Counts::default(),
             continuations: 0,
             sent: 0,
+            print: Some(Box::default()),
+            known: None,
         }
+    }
+
+    /// The fingerprint of the client's HTTP/2: once, when it is known.
+    pub(super) fn fingerprint(&mut self) -> Option<Box<str>> {
+        self.known.take()
     }
 
     /// Bytes that went out: they explain WINDOW_UPDATE frames.
@@ -75,9 +87,10 @@ impl Meter {
     pub(super) fn received(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Reason> {
         while !bytes.is_empty() {
             if self.skip > 0 {
-                let over = self.skip.min(bytes.len());
-                self.skip = self.skip.saturating_sub(over);
-                bytes = bytes.get(over..).unwrap_or_default();
+                let (payload, rest) = bytes.split_at(self.skip.min(bytes.len()));
+                self.skip = self.skip.saturating_sub(payload.len());
+                self.learn(|print| print.payload(payload));
+                bytes = rest;
                 continue;
             }
             let missing = FRAME_HEADER_BYTES.saturating_sub(self.partial_len);
@@ -97,9 +110,11 @@ impl Meter {
     }
 
     fn frame(&mut self, now: &impl Fn() -> Instant) -> Result<(), Reason> {
-        let [l2, l1, l0, kind, flags, ..] = self.partial;
+        let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = self.partial;
         let length = u32::from_be_bytes([0, l2, l1, l0]);
         self.skip = usize::try_from(length).unwrap_or(usize::MAX);
+        let (stream, skip) = (u32::from_be_bytes([s3 & 0x7f, s2, s1, s0]), self.skip);
+        self.learn(|print| print.frame(kind, flags, stream, skip));
         if kind == CONTINUATION {
             self.continuations = self.continuations.saturating_add(1);
             return within(self.continuations, self.bounds.continuations, Reason::Http2Continuations);
@@ -122,6 +137,14 @@ impl Meter {
             }
             // Empty DATA, PRIORITY, and whatever has no meaning here.
             _ => count(&mut counts.control, bounds.control_frames, Reason::Http2ControlFrames),
+        }
+    }
+
+    fn learn(&mut self, read: impl FnOnce(&mut Http2Print) -> Option<Box<str>>) {
+        let Some(print) = self.print.as_deref_mut() else { return };
+        if let Some(known) = read(print) {
+            self.known = Some(known);
+            self.print = None;
         }
     }
 
@@ -235,6 +258,23 @@ mod tests {
             }
             clock.advance(WINDOW);
         }
+    }
+
+    #[test]
+    fn the_fingerprint_is_there_once_with_the_first_request_and_not_before() {
+        let clock = Clock::system();
+        let mut meter = Meter::new(bounds());
+        meter.received(&[0; PREFACE_BYTES], || clock.now()).unwrap();
+        meter.received(&[0, 0, 6, SETTINGS, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0], || clock.now()).unwrap();
+        assert_eq!(meter.fingerprint(), None);
+        let request = [0, 0, 3, HEADERS, 5, 0, 0, 0, 1, 0x82, 0x87, 0x84];
+        for byte in &request {
+            assert_eq!(meter.fingerprint(), None);
+            meter.received(&[*byte], || clock.now()).unwrap();
+        }
+        assert_eq!(meter.fingerprint().as_deref(), Some("2:0|00|0|m,s,p"));
+        meter.received(&request, || clock.now()).unwrap();
+        assert_eq!(meter.fingerprint(), None);
     }
 
     proptest! {

@@ -36,7 +36,8 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// Serves `io` until it ends, `stop` is set (GOAWAY, then what is in flight), `cut` is set (GOAWAY,
-/// and every stream is reset), or a bound is hit.
+/// and every stream is reset), or a bound is hit. `print` will hold the fingerprint of the client's HTTP/2 when the first
+/// request comes.
 ///
 /// # Errors
 /// Why the connection was cut off, if it was.
@@ -45,6 +46,7 @@ pub async fn serve<IO, H>(
     settings: Settings,
     clock: Clock,
     (mut stop, mut cut): (watch::Receiver<bool>, watch::Receiver<bool>),
+    print: Arc<OnceLock<Box<str>>>,
     handler: Arc<H>,
 ) -> Result<(), Reject>
 where
@@ -64,7 +66,7 @@ where
             Ok::<_, Infallible>(response.map(|body| Pieces::new((!head).then_some(body), streaming)))
         }
     });
-    let io = TokioIo::new(Metered::new(io, settings, clock, Arc::clone(&verdict)));
+    let io = TokioIo::new(Metered::new(io, settings, clock, Arc::clone(&verdict), print));
     let mut connection = pin!(builder(&settings, &cut).serve_connection(io, service));
     let mut stopping = Stopping::No;
     let mut timer = pin!(sleep_until(after(settings.idle_timeout)));

@@ -15,6 +15,8 @@ pub struct Formats {
     pub plain: bool,
     /// `X-Forwarded-Client-Cert` as Envoy writes it, one element, always replaced.
     pub xfcc: bool,
+    /// `X-Client-Ja4`, `X-Client-Ja4-Stable` and `X-Client-H2`, which `fingerprint` stamps.
+    pub fingerprint: bool,
 }
 
 impl Formats {
@@ -26,13 +28,14 @@ impl Formats {
             client_cert_chain: self.client_cert_chain || other.client_cert_chain,
             plain: self.plain || other.plain,
             xfcc: self.xfcc || other.xfcc,
+            fingerprint: self.fingerprint || other.fingerprint,
         }
     }
 
     /// Whether any format is wanted.
     #[must_use]
     pub const fn any(self) -> bool {
-        self.client_cert || self.client_cert_chain || self.plain || self.xfcc
+        self.client_cert || self.client_cert_chain || self.plain || self.xfcc || self.fingerprint
     }
 }
 

@@ -37,10 +37,11 @@ fn folds_to(name: &[u8], known: &[u8]) -> bool {
 }
 
 /// Names that are identity headers by themselves.
-const EXACT: [&[u8]; 5] = [
+const EXACT: [&[u8]; 6] = [
     b"client-cert",
     b"client-cert-chain",
     b"x-client-cert",
+    b"x-client-h2",
     // Azure App Service.
     b"x-arr-clientcert",
     // Linkerd.
@@ -48,8 +49,9 @@ const EXACT: [&[u8]; 5] = [
 ];
 
 /// Names that start a family of identity headers.
-const PREFIX: [&[u8]; 8] = [
+const PREFIX: [&[u8]; 9] = [
     b"x-client-cert-",
+    b"x-client-ja4",
     // Azure Application Gateway, by convention.
     b"x-client-certificate",
     // Envoy, and what others add behind the name (`-Chain`).

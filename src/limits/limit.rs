@@ -11,12 +11,15 @@ use super::headers;
 use super::spec::{Key, LimitSpec};
 use super::store::KeyHash;
 use crate::clock::Clock;
+use crate::fingerprint::Stack;
 
 /// What the gate knows about who asks for what: the components of a key.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyFacts<'a> {
     /// SHA-256 fingerprint of the verified certificate.
     pub identity: Option<&'a [u8; 32]>,
+    /// What is known of the client's software.
+    pub stack: Stack<'a>,
     /// The peer's address; an IPv4-mapped IPv6 address counts as the IPv4 address.
     pub address: IpAddr,
     /// Which host entry.
@@ -82,6 +85,9 @@ impl Limit {
         match key {
             Key::Address => Component::Address(facts.address.to_canonical()),
             Key::All => Component::All,
+            Key::Fingerprint => {
+                Component::Fingerprint(facts.stack.tls.map(|print| *print.stable.as_bytes()), facts.stack.http2)
+            }
             Key::Host => Component::Host(facts.host),
             Key::Identity => facts.identity.map_or_else(|| Component::Nobody(prefix()), Component::Identity),
             Key::Prefix => Component::Prefix(prefix()),
@@ -96,6 +102,7 @@ impl Limit {
 enum Component<'a> {
     Address(IpAddr),
     All,
+    Fingerprint(Option<[u8; 36]>, Option<&'a str>),
     Host(u64),
     Identity(&'a [u8; 32]),
     Nobody(IpAddr),
@@ -147,7 +154,7 @@ mod tests {
     }
 
     fn from(address: &str) -> KeyFacts<'static> {
-        KeyFacts { identity: None, address: address.parse().unwrap(), host: 1, route: 1 }
+        KeyFacts { identity: None, stack: Stack::default(), address: address.parse().unwrap(), host: 1, route: 1 }
     }
 
     /// Whether the two are counted together.
@@ -229,6 +236,25 @@ mod tests {
         assert!(together(&key, &from("192.0.2.1"), &from("192.0.2.9")));
         assert!(!together(&key, &from("192.0.2.1"), &from("203.0.113.1")));
         assert!(!together(&key, &with(Some(&a), "192.0.2.1"), &from("192.0.2.1")));
+    }
+
+    #[test]
+    fn a_fingerprint_is_counted_whoever_has_it_and_whether_or_not_it_resumes_a_session() {
+        let ja4 = |text: &str| text.parse::<crate::fingerprint::Ja4>().unwrap();
+        let (plain, resumed) =
+            (ja4("t13d1515h2_8daaf6152771_f37e75b10bcc"), ja4("t13d1516h2_8daaf6152771_9b887d9acb53"));
+        let with = |ja4, stable, http2, address| KeyFacts {
+            stack: Stack { tls: Some(crate::fingerprint::TlsPrint { ja4, stable }), http2 },
+            identity: Some(&[9; 32]),
+            ..from(address)
+        };
+        let key = [Key::Fingerprint];
+        let who = with(plain, plain, None, "192.0.2.1");
+        assert!(together(&key, &who, &with(resumed, plain, None, "203.0.113.1")));
+        assert!(!together(&key, &who, &with(plain, plain, Some("|00|0|m,a,s,p"), "192.0.2.1")));
+        assert!(!together(&key, &who, &with(resumed, resumed, None, "192.0.2.1")));
+        assert!(!together(&key, &who, &from("192.0.2.1")));
+        assert!(together(&key, &from("192.0.2.1"), &from("203.0.113.1")));
     }
 
     #[test]

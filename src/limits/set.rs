@@ -133,7 +133,13 @@ mod tests {
     }
 
     fn from(address: &str) -> KeyFacts<'static> {
-        KeyFacts { identity: None, address: address.parse().unwrap(), host: 0, route: 0 }
+        KeyFacts {
+            identity: None,
+            stack: crate::fingerprint::Stack::default(),
+            address: address.parse().unwrap(),
+            host: 0,
+            route: 0,
+        }
     }
 
     fn build(specs: &[LimitSpec]) -> Vec<Arc<Limit>> {

@@ -10,6 +10,8 @@ pub enum Key {
     Address,
     /// Everything together: one counter.
     All,
+    /// The client's software: JA4 in its stable form, and over HTTP/2 that fingerprint too. Those without one are counted together.
+    Fingerprint,
     /// The host entry.
     Host,
     /// The verified certificate (its SHA-256 fingerprint); a connection without one is counted by its address prefix.

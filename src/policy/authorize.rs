@@ -1,5 +1,6 @@
 //! May this identity use this route? Deny beats allow, and silence denies.
 
+use crate::fingerprint::Stack;
 use crate::identity::Identity;
 use crate::reject::{Reason, Reject};
 
@@ -22,7 +23,7 @@ impl<'r> Permit<'r> {
 }
 
 /// Decides whether `identity`, which the trust store of a host with this `mode` verified, may use
-/// `route`. A host that asks for no certificate has verified none: there, an identity can be denied
+/// `route` with this `stack`. A host that asks for no certificate has verified none: there, an identity can be denied
 /// but never allows anything.
 ///
 /// # Errors
@@ -35,18 +36,19 @@ pub fn authorize<'r>(
     route: &'r Route,
     mode: ClientCertificateMode,
     identity: Option<&Identity>,
+    stack: Stack<'_>,
 ) -> Result<Permit<'r>, Reject> {
     let reject = |reason, why: &str| Err(Reject::new(reason, format!("route {:?}: {why}", route.name)));
     if mode == ClientCertificateMode::Require && identity.is_none() {
         return reject(Reason::IdentityRequired, "the host requires a client certificate");
     }
-    if let Some(index) = identity.and_then(|identity| route.rule.denies(identity)) {
+    if let Some(index) = route.rule.denies(identity, stack) {
         return reject(Reason::IdentityDenied, &format!("deny[{index}] matches"));
     }
     let verified = identity.filter(|_| mode != ClientCertificateMode::None);
     match (&route.rule.allow, verified) {
         (Who::Anyone, _) | (Who::AnyVerified, Some(_)) => Ok(Permit { route }),
-        (Who::Matching(matchers), Some(identity)) if matchers.iter().any(|matcher| matcher.matches(identity)) => {
+        (Who::Matching(matchers), Some(_)) if matchers.iter().any(|matcher| matcher.matches(verified, stack)) => {
             Ok(Permit { route })
         }
         (Who::Matching(_), Some(_)) => reject(Reason::IdentityNotAllowed, "no allow rule matches"),

@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use crate::fingerprint::Stack;
 use crate::identity::Identity;
 use crate::reject::{Reason, Reject};
 
@@ -22,6 +23,8 @@ pub struct Facts<'a> {
     pub method: &'a Method,
     /// What the trust store of the host of the handshake verified.
     pub identity: Option<&'a Identity>,
+    /// What is known of its software.
+    pub stack: Stack<'a>,
     /// The protocol it wants to upgrade to.
     pub upgrade: Option<&'a str>,
 }
@@ -33,7 +36,7 @@ pub struct Facts<'a> {
 /// Those of both.
 pub fn decide<'t>(table: &'t HostTable, facts: &Facts<'_>) -> Result<Permit<'t>, Reject> {
     let (host, route) = route(table, facts)?;
-    authorize(route, host.client_certificate(), facts.identity)
+    authorize(route, host.client_certificate(), facts.identity, facts.stack)
 }
 
 /// Finds the host and the route of a request. Whoever gets one is not yet permitted anything.
@@ -75,6 +78,7 @@ mod tests {
     };
     use super::super::spec::{Allow, ClientCertificateMode, HostSpec, Matcher, RouteSpec};
     use super::*;
+    use crate::fingerprint::{Ja4, TlsPrint};
 
     const MODES: [ClientCertificateMode; 3] =
         [ClientCertificateMode::None, ClientCertificateMode::Optional, ClientCertificateMode::Require];
@@ -219,6 +223,7 @@ mod tests {
                 path,
                 method: &method,
                 identity: identity.as_ref(),
+                stack: Stack::default(),
                 upgrade,
             };
             assert_eq!(outcome(&table, &facts), *expected, "{host} {method} {path} {name}");
@@ -247,6 +252,7 @@ mod tests {
                 path: "/",
                 method: &Method::GET,
                 identity: Some(&ann),
+                stack: Stack::default(),
                 upgrade: None,
             };
             assert_eq!(outcome(&table, &facts), expected, "{handshake} {authority}");
@@ -269,6 +275,38 @@ mod tests {
     }
 
     #[test]
+    fn a_stack_that_is_denied_is_denied_with_and_without_a_certificate_and_one_that_is_allowed_needs_one() {
+        let ja4: Ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1".parse().unwrap();
+        let stack = Stack { tls: Some(TlsPrint { ja4, stable: ja4 }), http2: Some("2:0|00|0|m,a,s,p") };
+        let matching =
+            |ja4: &str, h2: &[&str]| Matcher { ja4: vec![ja4.parse().unwrap()], h2: texts(h2), ..Matcher::default() };
+        let ann = identity("ann");
+        let decided = |allow: Allow, deny: &[Matcher], identity, stack| {
+            let table = one_route(ClientCertificateMode::Optional, allow, deny);
+            let connection_host = table.find("a.example").unwrap();
+            let facts = Facts {
+                connection_host,
+                authority_host: "a.example",
+                path: "/",
+                method: &Method::GET,
+                identity,
+                stack,
+                upgrade: None,
+            };
+            decide(&table, &facts).map_or_else(|reject| reject.reason.code(), |_| "permitted")
+        };
+        let deny = [matching("t13d1516h2_*", &["2:0|00|0|m,a,s,p"])];
+        assert_eq!(decided(Allow::Anyone, &deny, None, stack), "identity_denied");
+        assert_eq!(decided(Allow::Anyone, &deny, Some(&ann), stack), "identity_denied");
+        assert_eq!(decided(Allow::Anyone, &deny, Some(&ann), Stack { http2: None, ..stack }), "permitted");
+        assert_eq!(decided(Allow::Anyone, &deny, Some(&ann), Stack::default()), "permitted");
+        let allow = || Allow::Matching(vec![matching("*_8daaf6152771_*", &[])]);
+        assert_eq!(decided(allow(), &[], None, stack), "identity_required");
+        assert_eq!(decided(allow(), &[], Some(&ann), stack), "permitted");
+        assert_eq!(decided(allow(), &[], Some(&ann), Stack::default()), "identity_not_allowed");
+    }
+
+    #[test]
     fn a_denial_names_the_route_and_the_rule() {
         let table = one_route(ClientCertificateMode::Require, Allow::Anyone, &[cn(&["eve"]), cn(&["mallory"])]);
         let reject = ask(&table, Some(&identity("mallory"))).unwrap_err();
@@ -286,7 +324,15 @@ mod tests {
         let method = &Method::GET;
         decide(
             table,
-            &Facts { connection_host, authority_host: "a.example", path: "/", method, identity, upgrade: None },
+            &Facts {
+                connection_host,
+                authority_host: "a.example",
+                path: "/",
+                method,
+                identity,
+                stack: Stack::default(),
+                upgrade: None,
+            },
         )
     }
 

@@ -62,6 +62,13 @@ impl Glob {
         &self.prefix
     }
 
+    /// What every text that matches ends with.
+    pub(super) fn literal_suffix(&self) -> String {
+        let last = self.rest.iter().rposition(|token| token.is_wildcard());
+        let Some(last) = last else { return self.prefix.to_string() };
+        self.rest.iter().skip(last + 1).filter_map(|token| token.literal()).collect()
+    }
+
     /// Whether only one text matches: [`Self::literal_prefix`].
     pub(super) fn is_literal(&self) -> bool {
         self.rest.is_empty()

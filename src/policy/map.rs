@@ -18,6 +18,7 @@ use super::entry::entry;
 use super::host::{Host, HostId, HostTable};
 use super::route::Route;
 use super::spec::ClientCertificateMode;
+use crate::fingerprint::Stack;
 use crate::identity::Identity;
 use crate::reject::{Reason, Reject};
 
@@ -86,7 +87,7 @@ pub fn ways(hosts: &HostTable, entrances: &[Entrance]) -> Vec<Way> {
 #[must_use]
 pub fn authentication(host: &Host, route: &Route) -> Authentication {
     let mode = host.client_certificate();
-    match authorize(route, mode, None) {
+    match authorize(route, mode, None, Stack::default()) {
         Ok(_) if mode == ClientCertificateMode::None => Authentication::None,
         Ok(_) => Authentication::Optional,
         Err(_) if mode == ClientCertificateMode::None || route.rule.is_for_nobody() => Authentication::Closed,
@@ -119,7 +120,8 @@ fn ways_by(decisions: &Decisions, hosts: &HostTable, entrances: &[Entrance]) -> 
 
 type Entry = fn(&HostTable, Option<HostId>, Option<&str>) -> Result<HostId, Reject>;
 type Router = for<'t> fn(&'t HostTable, &Facts<'_>) -> Result<(&'t Host, &'t Route), Reject>;
-type Authorizer = for<'r> fn(&'r Route, ClientCertificateMode, Option<&Identity>) -> Result<Permit<'r>, Reject>;
+type Authorizer =
+    for<'r> fn(&'r Route, ClientCertificateMode, Option<&Identity>, Stack<'_>) -> Result<Permit<'r>, Reject>;
 
 /// What decides; only tests have others than [`LIVE`].
 struct Decisions {

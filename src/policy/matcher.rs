@@ -1,7 +1,8 @@
-//! Conditions on one identity, compiled.
+//! Conditions on one identity and the software that shows it, compiled.
 
 use ipnet::IpNet;
 
+use crate::fingerprint::{Ja4Pattern, Stack};
 use crate::identity::{Digest, Identity, Serial};
 
 use super::glob::Glob;
@@ -19,7 +20,9 @@ enum Condition {
     Fingerprint(Box<[Digest]>),
     /// All names of one type, so that a certificate cannot hide behind its first one.
     Globs(fn(&Identity) -> &[Box<str>], Box<[Glob]>),
+    Http2(Box<[Box<str>]>),
     Ip(Box<[IpNet]>),
+    Ja4(Box<[Ja4Pattern]>),
     Serial(Box<[Serial]>),
     Spki(Box<[Digest]>),
     Text(fn(&Identity) -> &str, Box<[Box<str>]>),
@@ -50,6 +53,8 @@ impl Matcher {
             ip,
             fingerprint,
             spki,
+            ja4,
+            h2,
         } = spec;
         let mut draft = Draft::default();
         draft.globs("subject_cn", subject_cn, free_text, |identity| &identity.subject.common_names);
@@ -67,17 +72,31 @@ impl Matcher {
         draft.list(ip, Condition::Ip);
         draft.list(fingerprint, Condition::Fingerprint);
         draft.list(spki, Condition::Spki);
+        draft.list(ja4, Condition::Ja4);
+        draft.list(h2, Condition::Http2);
         draft.finish()
     }
 
-    /// Whether all conditions hold for `identity`.
-    pub fn matches(&self, identity: &Identity) -> bool {
-        self.conditions.iter().all(|condition| condition.holds(identity))
+    /// Whether all conditions hold for `identity`, shown by a client with this `stack`. Without an identity no
+    /// condition on one holds, and of a stack that is not known none holds either.
+    pub fn matches(&self, identity: Option<&Identity>, stack: Stack<'_>) -> bool {
+        self.conditions.iter().all(|condition| condition.holds(identity, stack))
     }
 }
 
 impl Condition {
-    fn holds(&self, identity: &Identity) -> bool {
+    fn holds(&self, identity: Option<&Identity>, stack: Stack<'_>) -> bool {
+        match (self, identity) {
+            (Self::Http2(prints), _) => prints.iter().any(|print| stack.http2 == Some(&**print)),
+            (Self::Ja4(patterns), _) => {
+                stack.tls.is_some_and(|print| patterns.iter().any(|pattern| pattern.matches(&print)))
+            }
+            (condition, Some(identity)) => condition.holds_for(identity),
+            (_, None) => false,
+        }
+    }
+
+    fn holds_for(&self, identity: &Identity) -> bool {
         match self {
             Self::Fingerprint(digests) => digests.contains(&identity.fingerprint),
             Self::Globs(names, globs) => names(identity).iter().any(|name| globs.iter().any(|glob| glob.matches(name))),
@@ -87,6 +106,8 @@ impl Condition {
                 .ip
                 .iter()
                 .any(|ip| nets.iter().any(|net| net.contains(ip) || net.contains(&ip.to_canonical()))),
+            // Nothing that an identity says.
+            Self::Http2(_) | Self::Ja4(_) => false,
             Self::Serial(serials) => serials.contains(&identity.serial),
             Self::Spki(digests) => digests.contains(&identity.spki),
             Self::Text(text, texts) => texts.iter().any(|expected| **expected == *text(identity)),
@@ -146,24 +167,24 @@ fn not_empty(pattern: &str) -> Result<&str, String> {
     if pattern.is_empty() { Err("an empty pattern".to_owned()) } else { Ok(pattern) }
 }
 
-fn free_text(pattern: &str) -> Result<Glob, String> {
+pub(super) fn free_text(pattern: &str) -> Result<Glob, String> {
     Glob::new(pattern, b"")
 }
 
-fn dns_name(pattern: &str) -> Result<Glob, String> {
+pub(super) fn dns_name(pattern: &str) -> Result<Glob, String> {
     if pattern.ends_with('.') {
         return Err(format!("a DNS name is written without the dot at its end: {pattern:?}"));
     }
     Glob::new(&ascii(pattern)?.to_ascii_lowercase(), b".")
 }
 
-fn absolute_uri(pattern: &str) -> Result<Glob, String> {
+pub(super) fn absolute_uri(pattern: &str) -> Result<Glob, String> {
     Glob::new(ascii(pattern)?, b"/")
 }
 
 /// The domain of an identity's address is in lower case, the local part as the issuer wrote it
 /// (RFC 5280 §7.5); without an `@` nobody could say which is which.
-fn email_address(pattern: &str) -> Result<Glob, String> {
+pub(super) fn email_address(pattern: &str) -> Result<Glob, String> {
     let Some((local, domain)) = ascii(pattern)?.rsplit_once('@') else {
         return Err(format!("an email pattern has an `@` (`**@**` is any address): {pattern:?}"));
     };
@@ -183,7 +204,7 @@ mod tests {
     use super::*;
 
     fn matches(spec: &spec::Matcher, identity: &Identity) -> bool {
-        Matcher::new(spec).unwrap().matches(identity)
+        Matcher::new(spec).unwrap().matches(Some(identity), Stack::default())
     }
 
     /// An identity with something in every name.
@@ -349,7 +370,7 @@ mod tests {
             ];
             let parts: Vec<_> = parts.iter().filter_map(|part| Matcher::new(part).ok()).collect();
             match Matcher::new(&spec) {
-                Ok(whole) => prop_assert_eq!(whole.matches(&who), parts.iter().all(|part| part.matches(&who))),
+                Ok(whole) => prop_assert_eq!(whole.matches(Some(&who), Stack::default()), parts.iter().all(|part| part.matches(Some(&who), Stack::default()))),
                 Err(_) => prop_assert!(parts.is_empty(), "only a matcher without conditions does not compile"),
             }
         }
@@ -359,7 +380,7 @@ mod tests {
             spec in some_matcher(), who in some_identity(), pattern in r"[ab]|\*", name in "[ab]",
         ) {
             let Ok(before) = Matcher::new(&spec) else { return Ok(()) };
-            if before.matches(&who) {
+            if before.matches(Some(&who), Stack::default()) {
                 if !spec.subject_cn.is_empty() {
                     let mut wider = spec.clone();
                     wider.subject_cn.push(pattern.into());
@@ -367,7 +388,7 @@ mod tests {
                 }
                 let mut richer = who;
                 richer.subject.common_names.push(name.into());
-                prop_assert!(before.matches(&richer), "a deny rule cannot be walked around with one more name");
+                prop_assert!(before.matches(Some(&richer), Stack::default()), "a deny rule cannot be walked around with one more name");
             }
         }
 
@@ -375,7 +396,7 @@ mod tests {
         fn no_pattern_panics(pattern in r"\PC{0,20}", name in r"\PC{0,20}") {
             for spec in [dns(&[&pattern]), cn(&[&pattern]), spec::Matcher { email: texts(&[&pattern]), ..dns(&[]) }] {
                 if let Ok(matcher) = Matcher::new(&spec) {
-                    let _ = matcher.matches(&identity(&name));
+                    let _ = matcher.matches(Some(&identity(&name)), Stack::default());
                 }
             }
         }

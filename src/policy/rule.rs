@@ -1,5 +1,6 @@
 //! Who may use a route, compiled.
 
+use crate::fingerprint::Stack;
 use crate::identity::Identity;
 
 use super::matcher::Matcher;
@@ -42,8 +43,8 @@ impl Rule {
     }
 
     /// The index of the first deny rule that matches.
-    pub(super) fn denies(&self, identity: &Identity) -> Option<usize> {
-        self.deny.iter().position(|matcher| matcher.matches(identity))
+    pub(super) fn denies(&self, identity: Option<&Identity>, stack: Stack<'_>) -> Option<usize> {
+        self.deny.iter().position(|matcher| matcher.matches(identity, stack))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::fingerprint::Ja4Pattern;
 use crate::identity::{Digest, Serial};
 use crate::message::target::PathRules;
 
@@ -70,7 +71,7 @@ pub enum Allow {
     Nobody,
 }
 
-/// Conditions on one identity; all that are present must hold. Within one list, any may hold.
+/// Conditions on one identity and on the software that shows it; all that are present must hold. Within one list, any may hold.
 /// An empty list is no condition. Patterns are globs: `*` does not cross the separators of the
 /// name's type, `**` does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,6 +106,10 @@ pub struct Matcher {
     pub fingerprint: Vec<Digest>,
     /// SHA-256 of the SubjectPublicKeyInfo.
     pub spki: Vec<Digest>,
+    /// JA4 of the client's TLS.
+    pub ja4: Vec<Ja4Pattern>,
+    /// Fingerprint of the client's HTTP/2, exactly.
+    pub h2: Vec<Box<str>>,
 }
 
 /// A part of a host with its own rule.

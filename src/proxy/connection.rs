@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::arrival::{self, Arrival};
 use super::peer::Peer;
 use super::request::Exchange;
-use super::{Worker, tunnel};
+use super::{Worker, stack, tunnel};
 use crate::clock::Clock;
 use crate::drain::{Busy, Drain};
 use crate::http1::{self, Ended};
@@ -21,11 +21,16 @@ use crate::limits::ConnectionPermit;
 use crate::reject::{Reason, Reject};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{ConnectionRecord, HandshakeFacts};
-use crate::tls::{self, Attempt, Doors, Handshaken, Protocol, Refused, TlsStream};
+use crate::tls::{self, Attempt, Doors, Ends, Handshaken, Protocol, Refused, TlsStream};
 
-/// How long before its certificate's end a connection is asked to finish. What is in flight then
-/// has this long; nothing is served past notAfter.
+/// How long before its certificate's end a connection is asked to finish, at the least. What is in
+/// flight then has this long; nothing is served past notAfter.
 const EXPIRY_NOTICE: Duration = Duration::from_secs(5);
+
+/// How much earlier it may be asked: a tenth of what is left, and a minute at the most. A fleet whose
+/// certificates were issued in the same second must not come back in the same second.
+const MOST_SPREAD: Duration = Duration::from_mins(1);
+const SPREAD_PART: u32 = 10;
 
 /// How long a connection that is cut off may take to say so: well within the second that is promised.
 const FAREWELL: Duration = Duration::from_millis(250);
@@ -119,6 +124,7 @@ async fn establish(
         configs: &snapshot.tls,
         default_host: listener.default_host,
         client_hello_bytes: snapshot.connection.client_hello_bytes,
+        first_look: &|_| Ok(()),
     };
     let mut attempt = Attempt::default();
     let done = async {
@@ -143,12 +149,15 @@ async fn establish(
     let done = timeout_at(deadline, done).await;
     record.identity = attempt.presented.take().and_then(|presented| presented.identity);
     record.server_name.clone_from(&attempt.server_name);
+    record.print = attempt.print;
     let done: Handshaken<_> = match done {
         Ok(Ok(done)) => done,
         Ok(Err(Refused { reject, io })) => return Err(Turned { reject, farewell: io.map(|io| (io, permit)) }),
         Err(_) => return Err(arrival::late(&snapshot).into()),
     };
-    let peer = Peer::establish(&done, attempt.server_name.as_deref(), record.peer, &snapshot, &worker.shared.clock)?;
+    let peer = Peer::establish(&done, &attempt, record.peer, &snapshot, &worker.shared.clock)?;
+    peer.tell_stack(&attempt.client_hello);
+    stack::observe(&peer, &snapshot, done.host, &worker.shared.telemetry.metrics);
     peer.count_anchor(&snapshot, done.host, &worker.shared.telemetry.metrics);
     let kind = if done.resumed { "resumed" } else { "full" };
     record.established(&peer.who.host, HandshakeFacts { version: done.version, protocol: peer.who.protocol, kind });
@@ -164,12 +173,14 @@ async fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Result<(), 
     drop(snapshot);
     let clock = worker.shared.clock.clone();
     let drain = worker.shared.drain.clone();
+    let http2_print = Arc::clone(&peer.who.http2);
     let exchange = Arc::new(Exchange::new(peer, worker));
     let ((stop, stopped), (cut, is_cut)) = (watch::channel(false), watch::channel(false));
     let talk = async {
         match protocol {
             Protocol::Http2 => {
-                http2::serve(stream, http2, clock.clone(), (stopped, is_cut), Arc::clone(&exchange)).await
+                let signals = (stopped, is_cut);
+                http2::serve(stream, http2, clock.clone(), signals, http2_print, Arc::clone(&exchange)).await
             }
             Protocol::Http1 => speak_http1(stream, http1, stopped, is_cut, &exchange).await,
         }
@@ -178,10 +189,7 @@ async fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Result<(), 
     let ended = tokio::select! {
         ended = &mut talk => ended,
         over = age(&exchange, ages, &clock, drain, changes, &stop) => match over {
-            Over::Life => {
-                exchange.ends_with_certificate();
-                Ok(())
-            }
+            Over::Life => Ok(()),
             Over::Trust { reject, since } => {
                 cut.send_replace(true);
                 // Resets, GOAWAY or a close frame, if the client takes them; then nothing more.
@@ -220,9 +228,10 @@ async fn speak_http1(
 
 /// Why a connection is cut.
 enum Over {
-    /// Its time is up.
+    /// Its time is up, or its certificate's.
     Life,
-    /// A configuration that was published at `since` does not want it.
+    /// What has been in force since `since` does not want it: a configuration, or the same one
+    /// after a revocation list has ended.
     Trust { reject: Reject, since: std::time::Instant },
 }
 
@@ -238,28 +247,31 @@ async fn age(
 ) -> Over {
     // Which configuration it was made with is not known here any more: ask the current one.
     let mut since = *changes.borrow();
-    let mut asked = false;
+    let (mut asked, mut timed) = (false, false);
     loop {
         let life = match exchange.welcome() {
             Ok(ends) => Life::of(ages, ends, clock),
+            // Known in advance, and no change of trust.
+            Err(reject) if timed && reject.reason == Reason::CertExpired => return Over::Life,
             Err(reject) => return Over::Trust { reject, since },
         };
-        while !asked {
-            tokio::select! {
-                () = drain.started() => asked = true,
-                () = sleep_until(life.notice) => asked = true,
-                Ok(()) = changes.changed() => break,
+        timed = false;
+        tokio::select! {
+            () = drain.started(), if !asked => asked = true,
+            () = sleep_until(life.notice), if !asked => asked = true,
+            () = sleep_until(ages.end) => return Over::Life,
+            // A certificate has ended, or a list: `welcome` says so, or knows better by now.
+            () = sleep_until(life.end) => (timed, since) = (true, clock.now()),
+            // The sender lives as long as the process.
+            Ok(()) = changes.changed() => {
+                since = *changes.borrow_and_update();
+                // Who asks for something meanwhile is judged by that.
+                let _ = timeout_at(life.end, sleep(turn(exchange.connections_open(), ages.lot))).await;
             }
         }
         if asked {
             stop.send_replace(true);
-            tokio::select! {
-                () = sleep_until(life.end) => return Over::Life,
-                // The sender lives as long as the process.
-                Ok(()) = changes.changed() => {}
-            }
         }
-        since = *changes.borrow_and_update();
     }
 }
 
@@ -268,35 +280,107 @@ async fn age(
 struct Ages {
     aged: Instant,
     end: Instant,
+    /// This connection's share of the spread, in 256ths.
+    lot: u8,
 }
 
 impl Ages {
     fn of(snapshot: &Snapshot) -> Self {
-        let aged = Instant::now() + snapshot.connection.max_age;
-        Self { aged, end: aged + snapshot.config.drain_timeout }
+        let mut lot = [0; 1];
+        // Without randomness all are asked at the last moment, which is no worse than that.
+        let [lot] = aws_lc_rs::rand::fill(&mut lot).map_or([0], |()| lot);
+        let max_age = snapshot.connection.max_age;
+        let now = Instant::now();
+        Self { aged: now + max_age - spread(max_age, lot), end: now + max_age + snapshot.config.drain_timeout, lot }
     }
 }
 
-/// When a connection is asked to finish, and when it is cut.
-#[derive(Clone, Copy)]
+/// How much before the last moment a connection with this lot is asked, of which `left` is left.
+fn spread(left: Duration, lot: u8) -> Duration {
+    (left / SPREAD_PART).min(MOST_SPREAD) * u32::from(lot) / 256
+}
+
+/// How long a connection with this lot waits after a change, of so many that are open: all of them at once would keep
+/// every request waiting behind them.
+fn turn(open: u32, lot: u8) -> Duration {
+    EACH.saturating_mul(open).min(LONGEST_TURN) * u32::from(lot) / 256
+}
+
+/// Of 10,000 connections the last waits the longest (`benches/sweep.rs`); a thousand are judged in 50 ms.
+const EACH: Duration = Duration::from_micros(50);
+/// Of the second that is promised, what is left is for the cuts themselves.
+const LONGEST_TURN: Duration = Duration::from_millis(500);
+
+/// When a connection is asked to finish, and when it is cut or judged anew.
+#[derive(Clone, Copy, Debug)]
 struct Life {
     notice: Instant,
     end: Instant,
 }
 
 impl Life {
-    fn of(ages: Ages, ends: Option<i64>, clock: &Clock) -> Self {
+    fn of(ages: Ages, ends: Option<Ends>, clock: &Clock) -> Self {
         let Some(ends) = ends else {
             return Self { notice: ages.aged, end: ages.end };
         };
-        let now = Instant::now();
-        // notAfter is inclusive (RFC 5280 §4.1.2.5), so the certificate is over a second later.
-        let over = u64::try_from(ends).unwrap_or(0).saturating_add(1);
-        let left = Duration::from_secs(over).saturating_sub(clock.unix());
-        // A certificate without an end (RFC 5280's 9999) must not overflow the timer.
-        let left = left.min(Duration::from_hours(24 * 365));
-        let end = now + left;
-        let notice = now + left.saturating_sub(EXPIRY_NOTICE);
+        let (now, unix) = (Instant::now(), clock.unix());
+        let left = |last: i64| {
+            // The last second counts (RFC 5280 §4.1.2.5 of notAfter), so it is over a second later.
+            let over = u64::try_from(last).unwrap_or(0).saturating_add(1);
+            // A certificate without an end (RFC 5280's 9999) must not overflow the timer.
+            Duration::from_secs(over).saturating_sub(unix).min(Duration::from_hours(24 * 365))
+        };
+        let certificate = left(ends.certificate);
+        // A list has no notice: the next one may come at the last moment, and nobody is to notice that.
+        let end = now + certificate.min(left(ends.lists));
+        let notice = now + certificate.saturating_sub(EXPIRY_NOTICE + spread(certificate, ages.lot));
         Self { notice: notice.min(ages.aged), end: end.min(ages.end) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life(lot: u8, certificate: u64, lists: u64) -> (Duration, Duration) {
+        let clock = Clock::system();
+        let now = Instant::now();
+        let day = now + Duration::from_hours(24);
+        let at = |seconds: u64| i64::try_from(clock.unix().as_secs() + seconds).unwrap();
+        let ends = Ends { certificate: at(certificate), lists: at(lists) };
+        let life = Life::of(Ages { aged: day, end: day, lot }, Some(ends), &clock);
+        (life.notice.saturating_duration_since(now), life.end.saturating_duration_since(now))
+    }
+
+    #[test]
+    fn connections_whose_certificates_end_together_are_asked_one_after_the_other() {
+        let seconds = |lot| life(lot, 3600, 7200).0.as_secs();
+        let mut asked: Vec<_> = (0..=255).map(seconds).collect();
+        assert!(asked.iter().all(|at| (3600 - 5 - 61..=3600 - 4).contains(at)), "{asked:?}");
+        asked.dedup();
+        assert!(asked.len() >= 55, "{asked:?}");
+        assert!(life(0, 3600, 7200).1 >= Duration::from_secs(3599));
+    }
+
+    #[test]
+    fn few_connections_are_judged_at_once_and_many_one_after_the_other() {
+        assert!(turn(10, 255) < Duration::from_millis(1));
+        let last = turn(10_000, 255);
+        assert!(last > Duration::from_millis(450) && last <= LONGEST_TURN, "{last:?}");
+        assert_eq!(turn(u32::MAX, 255), last);
+        assert_eq!(turn(10_000, 0), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_short_certificate_is_asked_for_a_tenth_of_its_time_sooner_at_most() {
+        let (notice, end) = life(255, 100, 7200);
+        assert!(notice >= Duration::from_secs(100 - 5 - 11) && end >= Duration::from_secs(99), "{notice:?} {end:?}");
+        assert!(life(255, 3, 7200).0 < Duration::from_millis(100), "at once");
+    }
+
+    #[test]
+    fn a_list_that_ends_first_ends_the_connection_and_asks_nobody_to_leave_before() {
+        let (notice, end) = life(255, 3600, 60);
+        assert!(end <= Duration::from_secs(61) && notice > Duration::from_mins(50), "{notice:?} {end:?}");
     }
 }

@@ -8,6 +8,7 @@ mod connection;
 mod peer;
 mod request;
 mod respond;
+mod stack;
 mod tunnel;
 
 use std::net::SocketAddr;

@@ -25,6 +25,7 @@ use crate::policy::{self, Facts, Host, Permit};
 use crate::reject::{Reason, Reject};
 use crate::snapshot::{RouteParts, Snapshot};
 use crate::telemetry::RequestRecord;
+use crate::tls::Ends;
 use crate::upstream::UpstreamBody;
 
 /// Answers the requests of one connection.
@@ -39,22 +40,20 @@ impl Exchange {
         Self { peer, worker }
     }
 
-    /// Until when (inclusive, Unix seconds) the current configuration welcomes this connection's
-    /// certificate; `None` without one.
+    /// Until when the current configuration welcomes this connection's certificate; `None` without
+    /// one.
     ///
     /// # Errors
     /// Why the connection must end now.
-    pub(super) fn welcome(&self) -> Result<Option<i64>, Reject> {
+    pub(super) fn welcome(&self) -> Result<Option<Ends>, Reject> {
         let snapshot = self.worker.shared.published.current();
         let host = self.peer.stand(&snapshot)?;
         Ok(self.peer.ends(&snapshot, host))
     }
 
-    /// The certificate is over: what is cut now, is cut for that.
-    pub(super) fn ends_with_certificate(&self) {
-        if self.peer.identity().is_some() {
-            let _ = self.peer.who.withdrawn.set(Reason::CertExpired);
-        }
+    /// How many connections are open at this gate.
+    pub(super) fn connections_open(&self) -> u32 {
+        self.worker.shared.permits.connections_open()
     }
 
     /// The connection has ended because of a change at `since`.
@@ -86,6 +85,7 @@ impl Exchange {
             path: &asked.path,
             method: &asked.method,
             identity,
+            stack: self.peer.stack(),
             upgrade: Some(&asked.protocol),
         };
         policy::decide(&snapshot.hosts, &facts).map(drop)
@@ -116,7 +116,7 @@ impl Exchange {
         record.uri = Some(parts.uri.clone());
         let id = request_id::assign(&mut parts.headers, self.peer.trust(snapshot));
         record.id = Some(id.clone());
-        self.peer.valid_at(i64::try_from(self.worker.shared.clock.unix().as_secs()).unwrap_or(i64::MAX))?;
+        self.peer.stand(snapshot)?;
         let permits = &self.worker.shared.permits;
         let in_flight = match permits.request() {
             Ok(permit) => permit,
@@ -138,14 +138,13 @@ impl Exchange {
         let authority = asked.authority.clone();
         self.rewrite(&mut parts, &asked, snapshot);
         parts.uri = asked.target;
-        let mut request = Request::from_parts(parts, body);
-        hyper::ext::on_informational(&mut request, move |hint| {
-            let mut headers = hint.headers().clone();
+        let request = Request::from_parts(parts, body);
+        let hint = move |status, mut headers: HeaderMap| {
             hop::strip_response(&mut headers);
-            early.send(hint.status(), &headers);
-        });
+            early.send(status, &headers);
+        };
         let authority = authority.to_str().map_err(|_| Reject::from(Reason::AuthorityInvalid))?;
-        let mut response = upstream.send(&asked.permit, self.worker.seat.0, authority, request).await?;
+        let mut response = upstream.send(&asked.permit, self.worker.seat.0, authority, request, &hint).await?;
         record.answered();
         hop::strip_response(response.headers_mut());
         response.headers_mut().insert(request_id::NAME, id);
@@ -178,6 +177,7 @@ impl Exchange {
             path: &path,
             method: &parts.method,
             identity,
+            stack: self.peer.stack(),
             upgrade,
         };
         let (host, route) = policy::route(&snapshot.hosts, &facts).map_err(|reject| with_allow(reject, host, &path))?;
@@ -185,7 +185,7 @@ impl Exchange {
         let parts_of_route = snapshot.route(route).ok_or(Reason::RouteUnknown)?;
         record.metrics = Some(parts_of_route.metrics.clone());
         record.upstream = Some(Arc::clone(&parts_of_route.upstream_name));
-        let permit = policy::authorize(route, host.client_certificate(), identity)?;
+        let permit = policy::authorize(route, host.client_certificate(), identity, facts.stack)?;
         Ok(Asked {
             permit,
             route: parts_of_route,
@@ -204,6 +204,7 @@ impl Exchange {
     fn key_facts(&self, host: u64, route: &RouteParts) -> KeyFacts<'_> {
         KeyFacts {
             identity: self.peer.identity().map(|identity| &identity.fingerprint.0),
+            stack: self.peer.stack(),
             address: self.peer.who.peer.ip(),
             host,
             route: route.key,
@@ -233,7 +234,7 @@ impl Exchange {
             headers.insert(UPGRADE, protocol);
         }
         headers.append(VIA, via(parts.version));
-        self.peer.headers.stamp(asked.route.upstream.spec().forward, headers);
+        self.peer.stamp(asked.route.upstream.spec().forward, headers);
     }
 }
 
@@ -279,15 +280,14 @@ impl Forwarded {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return response.map(|body| ResponseBody::upstream(body, record, received, in_flight)).into();
         }
-        let Some((asked, protocol)) = upgrade.and_then(|asked| asked.protocol().map(|protocol| (asked, protocol)))
-        else {
+        let asked = upgrade.and_then(|asked| asked.protocol().map(|protocol| (asked, protocol)));
+        let (Some((asked, protocol)), Some(upstream)) = (asked, response.body_mut().tunnel()) else {
             // RFC 9110 §15.2.2: a server must not switch to what was not asked for.
             let reject = Reject::new(Reason::UpstreamInvalid, "101 without a request to upgrade");
             return respond::refusal(reject, record).into();
         };
         record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
         response.headers_mut().insert(UPGRADE, protocol);
-        let upstream = hyper::upgrade::on(&mut response);
         let (head, body) = response.into_parts();
         let tunnel = Tunnel { upstream, record, in_flight, idle, held: body, asked };
         Answer { response: Response::from_parts(head, ResponseBody::empty()), tunnel: Some(tunnel) }

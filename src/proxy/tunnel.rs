@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -16,12 +14,12 @@ use super::request::{Exchange, Question};
 use crate::limits::RequestPermit;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::RequestRecord;
-use crate::upstream::UpstreamBody;
+use crate::upstream::{self, UpstreamBody};
 
 /// An upgraded exchange that waits for its bytes. It ends with the connection: the caller's
 /// expiry and drain cut it as they cut everything else.
 pub(super) struct Tunnel {
-    pub(super) upstream: OnUpgrade,
+    pub(super) upstream: upstream::Tunnel,
     pub(super) record: RequestRecord,
     pub(super) in_flight: RequestPermit,
     /// Longest silence in both directions.
@@ -42,29 +40,24 @@ where
     let passed = Passed::default();
     // Dropped with this future too, so a tunnel that is cut off is recorded with what passed.
     let mut ending = Ending { record, passed: &passed, _in_flight: in_flight, _held: held };
-    match upstream.await {
-        Ok(upgraded) => {
-            let mut client = Watched { io: client, passed: &passed, frames: Frames::default() };
-            let mut refused = false;
-            let ended = tokio::select! {
-                ended = patient(&mut client, TokioIo::new(upgraded), idle, &passed) => ended,
-                reject = exchange.forbidden(&asked) => {
-                    refused = true;
-                    Err(reject)
-                }
-                () = async { drop(cut.wait_for(|cut| *cut).await) } => {
-                    refused = true;
-                    Ok(())
-                }
-            };
-            if refused {
-                client.say_goodbye().await;
-            }
-            if let Err(reject) = ended {
-                ending.record.reject(reject);
-            }
+    let mut client = Watched { io: client, passed: &passed, frames: Frames::default() };
+    let mut refused = false;
+    let ended = tokio::select! {
+        ended = patient(&mut client, upstream, idle, &passed) => ended,
+        reject = exchange.forbidden(&asked) => {
+            refused = true;
+            Err(reject)
         }
-        Err(error) => ending.record.reject(Reject::new(Reason::UpstreamInvalid, format!("upgrade: {error}"))),
+        () = async { drop(cut.wait_for(|cut| *cut).await) } => {
+            refused = true;
+            Ok(())
+        }
+    };
+    if refused {
+        client.say_goodbye().await;
+    }
+    if let Err(reject) = ended {
+        ending.record.reject(reject);
     }
 }
 

@@ -1,10 +1,10 @@
 //! The operator's deny list: certificates that verify and are not let in all the same.
 
-use std::collections::HashMap;
-
-use crate::identity::{Digest, Identity, Serial};
-use crate::policy::Matcher;
+use super::index::Index;
+use crate::fingerprint::{Stack, TlsPrint};
+use crate::identity::Identity;
 use crate::policy::spec;
+use crate::policy::{Handle, Matcher};
 
 /// One entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,16 +31,17 @@ pub enum Source {
     Admin,
 }
 
-/// The entries of one trust store. A look-up costs a few hashes, and the patterns one by one.
+/// The entries of one trust store. A look-up costs a few hashes for each name of the certificate, and the
+/// entries that have the same text in the same place.
 #[derive(Debug, Default)]
 pub struct DenyList {
     entries: Vec<(Matcher, DenySpec)>,
-    by_fingerprint: HashMap<Digest, Vec<usize>>,
-    by_spki: HashMap<Digest, Vec<usize>>,
-    by_serial: HashMap<Serial, Vec<usize>>,
-    /// Entries that no index finds: looked at one by one.
-    patterns: Vec<usize>,
+    index: Index,
 }
+
+/// Most entries that may have to be compared one by one with one certificate. The dearest patterns take 4 µs each
+/// (`benches/deny.rs`), so all of them less than the signatures of two handshakes; every connection pays it at every change.
+const MOST_ALIKE: usize = 100;
 
 impl DenyList {
     /// Compiles the entries.
@@ -60,43 +61,34 @@ impl DenyList {
         let (mut list, mut errors) = (self, Vec::new());
         for (index, spec) in specs.into_iter().enumerate() {
             match Matcher::new(&spec.matcher) {
-                Ok(matcher) => list.add(matcher, spec),
+                Ok(matcher) => {
+                    if list.add(matcher, spec) > MOST_ALIKE {
+                        errors.push((index, too_many_alike()));
+                    }
+                }
                 Err(wrong) => errors.extend(wrong.into_iter().map(|what| (index, what))),
             }
         }
         if errors.is_empty() { Ok(list) } else { Err(errors) }
     }
 
-    fn add(&mut self, matcher: Matcher, spec: DenySpec) {
-        let index = self.entries.len();
-        let conditions = &spec.matcher;
-        // The most selective condition that the entry has; the matcher checks all of them.
-        if !conditions.fingerprint.is_empty() {
-            file(&mut self.by_fingerprint, &conditions.fingerprint, index);
-        } else if !conditions.spki.is_empty() {
-            file(&mut self.by_spki, &conditions.spki, index);
-        } else if !conditions.serial.is_empty() {
-            file(&mut self.by_serial, &conditions.serial, index);
-        } else {
-            self.patterns.push(index);
-        }
+    /// Returns how many entries have to be compared with whoever has the same text as this one.
+    fn add(&mut self, matcher: Matcher, spec: DenySpec) -> usize {
+        let alike = self.index.add(Handle::of(&spec.matcher), self.entries.len());
         self.entries.push((matcher, spec));
+        alike
     }
 
-    /// The entry that keeps this identity out at `unix` seconds.
+    /// An entry that keeps this identity out at `unix` seconds, with a ClientHello like `print`.
     #[must_use]
-    pub fn find(&self, identity: &Identity, unix: i64) -> Option<&DenySpec> {
-        let indexed = [
-            self.by_fingerprint.get(&identity.fingerprint),
-            self.by_spki.get(&identity.spki),
-            self.by_serial.get(&identity.serial),
-            Some(&self.patterns),
-        ];
-        let candidates = indexed.into_iter().flatten().flatten().filter_map(|index| self.entries.get(*index));
-        let mut denying = candidates
-            .filter(|(_, spec)| spec.expires.is_none_or(|expires| unix < expires))
-            .filter(|(matcher, _)| matcher.matches(identity));
-        denying.next().map(|(_, spec)| spec)
+    pub fn find(&self, identity: &Identity, print: Option<TlsPrint>, unix: i64) -> Option<&DenySpec> {
+        let stack = Stack { tls: print, http2: None };
+        let denies = |index: usize| {
+            self.entries.get(index).is_some_and(|(matcher, spec)| {
+                spec.expires.is_none_or(|expires| unix < expires) && matcher.matches(Some(identity), stack)
+            })
+        };
+        self.index.find(identity, denies).and_then(|index| self.entries.get(index)).map(|(_, spec)| spec)
     }
 
     /// The entries, also those that have ended.
@@ -117,16 +109,19 @@ impl DenyList {
     }
 }
 
-fn file<K: Clone + Eq + std::hash::Hash>(index: &mut HashMap<K, Vec<usize>>, keys: &[K], entry: usize) {
-    for key in keys {
-        index.entry(key.clone()).or_default().push(entry);
-    }
+fn too_many_alike() -> String {
+    format!(
+        "more than {MOST_ALIKE} entries that begin and end with a wildcard, or share the text that they could be found by: \
+         deny by serial, fingerprint, spki or a whole name, or revoke in a CRL"
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{AlternativeNames, DistinguishedName, PublicKey};
+    use proptest::prelude::*;
+
+    use crate::identity::{AlternativeNames, Digest, DistinguishedName, PublicKey, Serial};
 
     fn identity() -> Identity {
         Identity {
@@ -188,7 +183,7 @@ mod tests {
             ("other SAN", |s| s.matcher.uri = vec!["spiffe://y/**".into()], false),
         ];
         for (what, change, denied) in table {
-            assert_eq!(deny(change).find(&identity(), 0).is_some(), denied, "{what}");
+            assert_eq!(deny(change).find(&identity(), None, 0).is_some(), denied, "{what}");
         }
     }
 
@@ -198,12 +193,62 @@ mod tests {
             spec.matcher.fingerprint = vec![Digest([1; 32])];
             spec.expires = Some(100);
         });
-        assert!(list.find(&identity(), 99).is_some());
-        assert!(list.find(&identity(), 100).is_none());
+        assert!(list.find(&identity(), None, 99).is_some());
+        assert!(list.find(&identity(), None, 100).is_none());
     }
 
     #[test]
     fn an_entry_without_a_condition_is_refused_rather_than_deny_everybody() {
         assert_eq!(DenyList::new(vec![DenySpec::default()]).unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn as_many_entries_as_one_likes_may_be_found_by_their_text_and_few_may_be_alike() {
+        let entry = |cn: String| DenySpec {
+            matcher: spec::Matcher { subject_cn: vec![cn.into()], ..spec::Matcher::default() },
+            ..DenySpec::default()
+        };
+        let many = |cn: fn(usize) -> String, count: usize| DenyList::new((0..count).map(|n| entry(cn(n))).collect());
+        assert_eq!(many(|n| format!("phone-{n}"), 20_000).unwrap().len(), 20_000);
+        assert_eq!(many(|n| format!("phone-{n}-*"), 20_000).unwrap().len(), 20_000);
+        assert_eq!(many(|n| format!("*-{n}-phone"), 20_000).unwrap().len(), 20_000);
+        for alike in [|n| format!("*{n}*"), |n| format!("phone*{n}*"), |_| "phone".to_owned()] {
+            assert!(many(alike, MOST_ALIKE).is_ok());
+            let errors = many(alike, MOST_ALIKE + 1).unwrap_err();
+            assert!(
+                matches!(&errors[..], [(MOST_ALIKE, what)] if what.contains("more than 100 entries")),
+                "{errors:?}"
+            );
+        }
+    }
+
+    fn some_entry() -> impl Strategy<Value = DenySpec> {
+        let list = |pattern: &'static str| prop::collection::vec(pattern.prop_map(Box::from), 0..2);
+        (list(r"[ab]{0,2}\*{0,2}[ab]{0,2}"), list(r"a://[ab]{0,2}\*{0,2}[ab]?"), list(r"CN=[AB]"), any::<bool>())
+            .prop_map(|(subject_cn, uri, issuer, over)| DenySpec {
+                matcher: spec::Matcher { subject_cn, issuer, uri, ..spec::Matcher::default() },
+                expires: over.then_some(0),
+                ..DenySpec::default()
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn the_index_finds_whom_going_through_the_list_finds(
+            specs in prop::collection::vec(some_entry(), 0..12), cn in "[ab]{0,4}", uri in "a://[ab]{0,3}", issuer in "CN=[AB]",
+        ) {
+            let specs: Vec<_> = specs.into_iter().filter(|spec| Matcher::new(&spec.matcher).is_ok()).collect();
+            let mut who = identity();
+            who.subject.common_names = vec![cn.into()];
+            who.names.uri = vec![uri.into()];
+            who.issuer.text = issuer.into();
+            let denies = |spec: &DenySpec| spec.expires.is_none() && Matcher::new(&spec.matcher).unwrap().matches(Some(&who), Stack::default());
+            let walked = specs.iter().any(denies);
+            let list = DenyList::new(specs).unwrap();
+            prop_assert_eq!(list.find(&who, None, 5).is_some(), walked);
+            prop_assert!(list.find(&who, None, 5).is_none_or(denies));
+        }
     }
 }

@@ -5,8 +5,11 @@
 
 mod crl;
 mod deny;
+mod index;
+mod mark;
 mod serials;
 
 pub use self::crl::{Crl, CrlError, Unverified};
 pub use self::deny::{DenyList, DenySpec, Source};
+pub use self::mark::Mark;
 pub use self::serials::SerialSet;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::tickets::{Tickets, seal};
-use super::{HostParts, Listener, RouteParts, Snapshot, Trust, trust};
+use super::{HostParts, Listener, RouteParts, Snapshot, Trust, token, trust};
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::identity::{self, Digest, Formats};
@@ -42,16 +42,20 @@ pub struct Inputs<'a> {
 /// Every problem that reading the named files brings to light.
 pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
     let config = &inputs.config;
-    let mut problems = Vec::new();
-    let trust = trust::stores(config, inputs.clock, inputs.previous.map(|s| &s.trust), &mut problems);
+    let (mut problems, mut over) = (Vec::new(), Vec::new());
+    let trust = trust::stores(config, inputs.clock, inputs.previous.map(|s| &s.trust), &mut problems, &mut over);
     let tickets = Tickets::build(config, inputs.clock, inputs.previous.and_then(|s| s.tickets.as_ref()));
     let tickets = tickets.unwrap_or_else(|problem| {
         problems.push(*problem);
         None
     });
+    let admin_token = token::read(config).unwrap_or_else(|problem| {
+        problems.push(*problem);
+        None
+    });
     let tls = host_configs(config, &trust, tickets.as_ref(), inputs.clock, &mut problems);
     let upstreams =
-        Upstreams::build(&config.upstreams, inputs.seats, inputs.clock, inputs.previous.map(|s| &s.upstreams))
+        Upstreams::build(&config.upstreams, inputs.seats, inputs.clock, inputs.previous.map(|s| &*s.upstreams))
             .map_err(|errors| problems.extend(errors.iter().map(|error| upstream_problem(config, error))));
     let hosts = HostTable::new(config.hosts.clone())
         .map_err(|errors| problems.extend(errors.into_iter().map(|what| config.places.problem(what))));
@@ -59,11 +63,10 @@ pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
         return Err(problems);
     };
     let listeners = listeners(config, &hosts)?;
-    let limits = Limits::build(&config.limits, inputs.clock, inputs.previous.map(|s| &s.limits));
+    let limits = Limits::build(&config.limits, inputs.clock, inputs.previous.map(|s| &*s.limits));
     let parts = Parts { hosts: &hosts, upstreams: &upstreams, limits: &limits, metrics: inputs.metrics };
     let host_parts = parts.of_hosts(config, &trust);
     let route_parts = parts.of_routes(config)?;
-    let mut over = Vec::new();
     for (host, config) in hosts.iter().zip(&tls) {
         inputs.metrics.certificate_expiry(host.name(), config.certificate_not_after);
         if config.certificate_not_after < now(inputs.clock) {
@@ -79,18 +82,19 @@ pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
         generation: inputs.previous.map_or(1, |previous| previous.generation.saturating_add(1)),
         digest: inputs.digest,
         listeners,
-        hosts,
+        hosts: Arc::new(hosts),
         tls,
         trust,
         tickets,
+        admin_token,
         host_parts,
         route_parts,
         connection: config.connection,
         http1: config.http1,
         http2: config.http2,
         forwarded: config.forwarded.clone(),
-        upstreams,
-        limits,
+        upstreams: Arc::new(upstreams),
+        limits: Arc::new(limits),
         config: Config { warnings: [inputs.config.warnings, over].concat(), ..inputs.config },
     })
 }
@@ -143,6 +147,7 @@ impl Parts<'_> {
     fn of_hosts(&self, config: &Config, trust: &HashMap<Box<str>, Trust>) -> Vec<HostParts> {
         let of_host = |(host, spec): (&Host, &HostSpec)| HostParts {
             trust: spec.trust.as_deref().and_then(|name| trust.get(name)).map(|trust| Arc::clone(&trust.store)),
+            learned: spec.trust.as_deref().and_then(|name| trust.get(name)).and_then(|trust| trust.learned.clone()),
             formats: self.formats(spec),
             key: key(&[host.name()]),
             metrics: self.metrics.route(host.name(), "none"),
@@ -199,22 +204,31 @@ fn host_configs(
             // Its own problem has been reported; the host must not be built without its trust.
             continue;
         }
-        let host = HostTls {
-            certificates: &spec.certificates,
-            mode: spec.client_certificate,
-            trust: store.map(|trust| (&trust.store, &trust.chains)),
-            resumption: tickets.map(|tickets| Resumption {
-                keys: &tickets.keys,
-                seal: seal(spec, store.map(|trust| &*trust.store)),
-                max_age: config.resumption.max_age,
-            }),
-        };
-        match tls::host(&provider, clock, &host) {
+        match tls::host(&provider, clock, &host_tls(config, spec, store, tickets)) {
             Ok(host) => configs.push(host),
             Err(errors) => problems.extend(errors.iter().map(|e| config.places.problem_with(&e.path, &e.what, e.hint))),
         }
     }
     configs
+}
+
+/// What the TLS side of a host is made of.
+pub(super) fn host_tls<'a>(
+    config: &Config,
+    spec: &'a HostSpec,
+    trust: Option<&'a Trust>,
+    tickets: Option<&'a Tickets>,
+) -> HostTls<'a> {
+    HostTls {
+        certificates: &spec.certificates,
+        mode: spec.client_certificate,
+        trust: trust.map(|trust| (&trust.store, &trust.chains)),
+        resumption: tickets.map(|tickets| Resumption {
+            keys: &tickets.keys,
+            seal: seal(spec, trust.map(|trust| &*trust.store)),
+            max_age: config.resumption.max_age,
+        }),
+    }
 }
 
 fn upstream_problem(config: &Config, error: &BuildError) -> Problem {

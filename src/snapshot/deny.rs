@@ -1,11 +1,12 @@
-//! Denying and letting in again through the admin listener: the state file first, then the reload
-//! that puts it in force.
+//! Denying and letting in again through the admin listener: written to the state file, and put in
+//! force on top of the configuration that runs, whatever the files of the next one are like.
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Reloader, Trigger, Trust, state_file};
+use super::denied::{Kept, in_force};
+use super::{Reloader, Trust, state_file};
 use crate::config::{self, Config, DenyRequest, DenyState, MAX_KEPT, Problem};
 use crate::revocation::{DenySpec, Source};
 use crate::tls::TrustStore;
@@ -55,17 +56,20 @@ pub enum DenyError {
     #[error("entry {0:?} is in several trust stores: name one with ?trust=NAME")]
     Ambiguous(Box<str>),
     /// There are as many entries as there may be.
-    #[error("the list is full: {MAX_KEPT} entries, or {MAX_STATE_BYTES} bytes")]
+    #[error("the list is full: {MAX_KEPT} entries, or {MAX_LIST_BYTES} bytes")]
     Full,
     /// The file is not what the gate wrote.
     #[error("the state file cannot be used: {}", .0.join("; "))]
     Broken(Vec<String>),
-    /// The file cannot be written. Nothing has changed.
+    /// The file cannot be written.
     #[error("the state file cannot be written: {0}")]
-    Write(#[from] io::Error),
-    /// It is in the file, but what the configuration names has a problem elsewhere.
-    #[error("stored, but NOT in force, as the configuration has a problem: {}", .0.join("; "))]
-    NotInForce(Vec<String>),
+    Write(io::Error),
+    /// The list with it cannot be used. Nothing has changed.
+    #[error("not denied: {}", .0.join("; "))]
+    Unusable(Vec<String>),
+    /// It is in force while the gate runs, but the state file cannot be used.
+    #[error("in force, but NOT stored, and a restart would forget it: {0}")]
+    NotStored(Box<DenyError>),
 }
 
 impl Reloader {
@@ -128,31 +132,43 @@ impl Reloader {
         }
     }
 
-    /// Reads, changes and writes the state of a trust store, and reloads. One at a time.
+    /// Reads, changes and writes the state of a trust store, and puts it in force. One at a time.
     fn change(
         &self,
         trust: &str,
         change: impl FnOnce(&mut DenyState) -> Result<Change, DenyError>,
     ) -> Result<Change, DenyError> {
-        let _turn = self.desk.lock();
+        let mut ledger = self.ledger.lock();
         let snapshot = self.published().current();
         let Trust { store, .. } = snapshot.trust.get(trust).ok_or_else(|| DenyError::NoTrust(trust.into()))?;
         let path = store.spec().deny_state.as_deref().ok_or_else(|| DenyError::NoState(trust.into()))?;
-        let mut state = state(&snapshot.config, path, Some(store))
-            .map_err(|problems| DenyError::Broken(problems.iter().map(ToString::to_string).collect()))?;
+        let (mut state, broken) = match state(&snapshot.config, path, Some(store)) {
+            Ok(state) => (state, None),
+            // Without the file it is still known what is in force.
+            Err(problems) => (in_force(store), Some(problems.iter().map(ToString::to_string).collect::<Vec<_>>())),
+        };
+        state.extend(ledger.unwritten(path));
         let unix = self.unix();
         state.retain(|_, spec| lasts(spec, unix));
         let what = change(&mut state)?;
-        if what != Change::Kept {
-            let text = config::deny_state_toml(&state);
-            if text.len() > MAX_STATE_BYTES {
-                return Err(DenyError::Full);
-            }
-            state_file::replace(path, text.as_bytes())?;
+        let text = config::deny_state_toml(&state);
+        if text.len() > MAX_LIST_BYTES {
+            return Err(DenyError::Full);
         }
-        // Also of one that was there: it may have been stored and not in force.
-        self.reload(Trigger::Admin).map_err(DenyError::NotInForce)?;
-        Ok(what)
+        let next = snapshot.denying(&Kept::from([(path.to_owned(), state.clone())])).map_err(DenyError::Unusable)?;
+        let stored = match broken {
+            // It is not written over: it may be all that somebody can mend the list with.
+            Some(problems) => Err(DenyError::Broken(problems)),
+            None => state_file::replace(path, text.as_bytes()).map_err(DenyError::Write),
+        };
+        match stored {
+            Ok(()) => ledger.written(path, state),
+            // Letting somebody in again can wait for the file; keeping somebody out cannot.
+            Err(error) if what == Change::Removed => return Err(error),
+            Err(_) => ledger.only_in_force(path, state),
+        }
+        self.swap(next, "admin");
+        stored.map(|()| what).map_err(|error| DenyError::NotStored(Box::new(error)))
     }
 
     fn unix(&self) -> i64 {
@@ -175,12 +191,13 @@ pub(super) fn state(config: &Config, path: &Path, before: Option<&TrustStore>) -
     config::parse_deny_state(&path.display().to_string(), &text)
 }
 
-fn read(path: &Path) -> io::Result<String> {
+/// A deny list, of a size that one may have.
+pub(super) fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let most = u64::try_from(MAX_STATE_BYTES).unwrap_or(u64::MAX);
+    let most = u64::try_from(MAX_LIST_BYTES).unwrap_or(u64::MAX);
     fs::File::open(path)?.take(most.saturating_add(1)).read_to_string(&mut text)?;
-    if text.len() > MAX_STATE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {MAX_STATE_BYTES} bytes")));
+    if text.len() > MAX_LIST_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {MAX_LIST_BYTES} bytes")));
     }
     Ok(text)
 }
@@ -194,4 +211,4 @@ fn same(a: &DenySpec, b: &DenySpec) -> bool {
 }
 
 /// 100,000 entries of 640 bytes.
-const MAX_STATE_BYTES: usize = 64 << 20;
+const MAX_LIST_BYTES: usize = 64 << 20;

@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 use crate::config::{Config, Loaded};
 use crate::identity::Digest;
 
-/// More than the longest file that is accepted anywhere (a revocation list), so what is beyond
-/// need not be seen; and an endless file has an end.
-const MOST: u64 = 1 << 30;
+/// The longest file that is accepted anywhere (a revocation list), so what is beyond need not be
+/// seen; and an endless file has an end.
+const MOST: u64 = 512 << 20;
 
 /// The configuration file, every file it names, and what is in the folders it names.
 #[must_use]
@@ -49,7 +49,11 @@ pub fn digest(loaded: &Loaded) -> Digest {
 /// Piece by piece: a revocation list may be large, and a key must not stay in memory.
 fn content(path: &Path) -> io::Result<Digest> {
     const PIECE: usize = 64 * 1024;
-    let mut file = File::open(path)?.take(MOST);
+    let file = File::open(path)?;
+    if file.metadata()?.len() > MOST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut file = file.take(MOST);
     let (mut hash, mut piece) = (Context::new(&SHA256), Zeroizing::new(vec![0; PIECE]));
     loop {
         match file.read(&mut piece)? {

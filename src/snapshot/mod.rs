@@ -1,13 +1,17 @@
 //! What is true now, built whole or not at all, and how it changes.
 
 mod build;
+mod crl_state;
+mod denied;
 mod deny;
 mod diff;
 mod files;
+mod learn;
 mod publish;
 mod reload;
 mod state_file;
 mod tickets;
+mod token;
 mod trust;
 mod watch;
 
@@ -18,6 +22,7 @@ use std::sync::Arc;
 pub use self::build::{Inputs, build};
 pub use self::deny::{Change, Changed, DenyError};
 pub use self::files::{digest, files};
+pub use self::learn::Learned;
 pub use self::publish::Published;
 pub use self::reload::{Attempt, Outcome, Parts, Reloader, Report, Trigger};
 pub use self::tickets::Tickets;
@@ -42,7 +47,7 @@ pub struct Snapshot {
     /// The digest of every file it was made from.
     pub digest: Digest,
     /// The one table that handshakes and requests find their host in.
-    pub hosts: HostTable,
+    pub hosts: Arc<HostTable>,
     /// TLS configurations, by [`HostId`].
     pub tls: Vec<HostConfig>,
     /// What else a host has, by [`HostId`].
@@ -53,6 +58,8 @@ pub struct Snapshot {
     pub trust: HashMap<Box<str>, Trust>,
     /// The keys of session tickets; `None`: no session is resumed.
     pub tickets: Option<Tickets>,
+    /// SHA-256 of the admin listener's token; `None`: it wants none.
+    pub admin_token: Option<Digest>,
     /// Listeners, in the order of the file.
     pub listeners: Vec<Listener>,
     /// Bounds on connections.
@@ -64,15 +71,15 @@ pub struct Snapshot {
     /// Who may say where a request came from.
     pub forwarded: crate::config::ForwardedSpec,
     /// Every upstream.
-    pub upstreams: Upstreams,
+    pub upstreams: Arc<Upstreams>,
     /// Every limit.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// The file as it was read.
     pub config: Config,
 }
 
 /// A trust store and what is carried over to the next configuration's.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Trust {
     /// What hosts use.
     pub store: Arc<TrustStore>,
@@ -80,13 +87,17 @@ pub struct Trust {
     pub chains: Arc<Chains>,
     /// Its revocation lists, by file.
     pub crls: LoadedCrls,
+    /// Which software its clients have, where that is to be learned.
+    pub learned: Option<Arc<Learned>>,
 }
 
 /// A host's parts that its connections use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HostParts {
     /// Whom it trusts, if it asks for certificates.
     pub trust: Option<Arc<TrustStore>>,
+    /// Where the software of its clients is learned, if it is.
+    pub learned: Option<Arc<Learned>>,
     /// Identity headers that any of its upstreams wants.
     pub formats: Formats,
     /// Its key in limits: of its name, so that counts stay with it through reloads.
@@ -96,7 +107,7 @@ pub struct HostParts {
 }
 
 /// A route's parts that its requests use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RouteParts {
     /// Its key in limits: of its host's name and its own.
     pub key: u64,
@@ -113,7 +124,7 @@ pub struct RouteParts {
 }
 
 /// A listener as this configuration has it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// As the file says.
     pub spec: ListenerSpec,

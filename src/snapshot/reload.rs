@@ -7,8 +7,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::build::{Inputs, build};
+use super::denied::Ledger;
 use super::files::named;
-use super::{Published, Snapshot, diff, digest, files};
+use super::{Published, Snapshot, crl_state, diff, digest, files};
 use crate::clock::Clock;
 use crate::config::{self, Config, Problem};
 use crate::limits::Permits;
@@ -21,8 +22,6 @@ pub enum Trigger {
     FileChange,
     /// SIGHUP.
     Signal,
-    /// A request to the admin listener.
-    Admin,
 }
 
 impl Trigger {
@@ -30,7 +29,6 @@ impl Trigger {
         match self {
             Self::FileChange => "file change",
             Self::Signal => "signal",
-            Self::Admin => "admin",
         }
     }
 }
@@ -44,8 +42,9 @@ pub struct Reloader {
     telemetry: Arc<Telemetry>,
     permits: Arc<Permits>,
     published: Arc<Published>,
-    /// One change of the gate's own deny lists at a time.
-    pub(super) desk: Mutex<()>,
+    /// What the gate denies itself, while it may be newer than what a reload has read. Held while a
+    /// snapshot is put in force, so that none gets lost between two.
+    pub(super) ledger: Mutex<Ledger>,
     /// One reload at a time.
     turn: Mutex<()>,
     /// What the last file that could be read names.
@@ -116,9 +115,10 @@ impl Reloader {
         let report = Mutex::new(Report { loaded, trigger, changes: Vec::new(), last });
         let published = Arc::new(Published::new(first, clock.now()));
         warn(&first_config);
+        crl_state::write(&published.current());
         let named = Mutex::new(named(&first_config));
-        let (desk, turn) = (Mutex::new(()), Mutex::new(()));
-        Self { file, seats, clock, telemetry, permits, published, desk, turn, named, report }
+        let (turn, ledger) = (Mutex::new(()), Mutex::default());
+        Self { file, seats, clock, telemetry, permits, published, ledger, turn, named, report }
     }
 
     /// Where the current snapshot is.
@@ -149,15 +149,14 @@ impl Reloader {
     pub fn reload(&self, trigger: Trigger) -> Result<(), Vec<String>> {
         let _turn = self.turn.lock();
         let trigger = trigger.name();
-        let (outcome, result) = match self.next() {
+        let known = self.ledger.lock().changes;
+        let next = self.next().and_then(|next| next.map(|next| self.settle(next, known, trigger)).transpose());
+        let (outcome, result) = match next {
             Ok(None) => {
                 self.telemetry.reload(&Reload::Unchanged { trigger });
                 (Outcome::Unchanged, Ok(()))
             }
-            Ok(Some(next)) => {
-                self.swap(next, trigger);
-                (Outcome::Loaded, Ok(()))
-            }
+            Ok(Some(())) => (Outcome::Loaded, Ok(())),
             Err(problems) => {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 self.telemetry.reload(&Reload::Refused { problems: &problems, trigger });
@@ -168,12 +167,26 @@ impl Reloader {
         result
     }
 
-    fn swap(&self, next: Snapshot, trigger: &'static str) {
+    /// Puts a snapshot that was built from files in force. What was denied since `known` changes is
+    /// not in the files that it was built from.
+    fn settle(&self, next: Snapshot, known: u64, trigger: &'static str) -> Result<(), Vec<Problem>> {
+        let mut ledger = self.ledger.lock();
+        let kept = ledger.missing(&next, known);
+        let next = if kept.is_empty() { Ok(next) } else { next.denying(&kept) };
+        let next = next.map_err(|what| vec![self.published.current().config.places.problem(what.join("; "))])?;
+        self.swap(next, trigger);
+        Ok(())
+    }
+
+    /// To be called with the ledger held.
+    pub(super) fn swap(&self, mut next: Snapshot, trigger: &'static str) {
+        next.generation = self.published.current().generation.saturating_add(1);
         let generation = next.generation;
         warn(&next.config);
         let changes = diff::changes(&self.published.current(), &next);
         self.permits.set_bounds(next.config.permit_bounds());
         self.published.publish(next, self.clock.now());
+        crl_state::write(&self.published.current());
         self.telemetry.reload(&Reload::Loaded { generation, trigger, changes: &changes });
         let mut report = self.report.lock();
         (report.loaded, report.trigger, report.changes) = (self.clock.unix(), trigger, changes);

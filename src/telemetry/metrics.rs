@@ -72,6 +72,11 @@ struct AnchorLabels {
     anchor: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TrustLabel {
+    trust: String,
+}
+
 /// Counters of one route, looked up once per snapshot.
 #[derive(Clone, Debug)]
 pub struct RouteMetrics {
@@ -121,6 +126,7 @@ pub struct Metrics {
     loaded: Gauge,
     certificate_expiry: Family<HostLabel, Gauge>,
     handshakes_by_anchor: Family<AnchorLabels, Counter>,
+    stack_shadowed: Family<TrustLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -154,6 +160,7 @@ impl Metrics {
             loaded: Gauge::default(),
             certificate_expiry: Family::default(),
             handshakes_by_anchor: Family::default(),
+            stack_shadowed: Family::default(),
         };
         for reason in Reason::ALL {
             drop(metrics.rejects.get_or_create(&ReasonLabel { reason: *reason }));
@@ -200,6 +207,11 @@ impl Metrics {
             "Handshakes completed, by the anchor of the client's certificate",
             self.handshakes_by_anchor.clone(),
         );
+        r.register(
+            "stack_shadowed",
+            "Handshakes of client software that its trust store would refuse if it enforced",
+            self.stack_shadowed.clone(),
+        );
         Self { registry, ..self }
     }
 
@@ -233,6 +245,11 @@ impl Metrics {
     /// A client has shown a certificate that leads to this anchor: who still uses an old one.
     pub fn anchored(&self, trust: &str, anchor: &str) {
         self.handshakes_by_anchor.get_or_create(&AnchorLabels { trust: trust.into(), anchor: anchor.into() }).inc();
+    }
+
+    /// A client has shown a certificate from software that would be refused if this trust store enforced.
+    pub fn stack_shadowed(&self, trust: &str) {
+        self.stack_shadowed.get_or_create(&TrustLabel { trust: trust.into() }).inc();
     }
 
     /// Identity headers that a client sent and that were removed: somebody is trying.

@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, Uri};
 
 use super::metrics::{Metrics, RouteMetrics};
 use crate::clock::Clock;
+use crate::fingerprint::{Stack, TlsPrint};
 use crate::identity::Identity;
 use crate::reject::{Blame, Reason, Reject};
 
@@ -39,6 +40,7 @@ impl Telemetry {
             listener,
             server_name: None,
             identity: None,
+            print: None,
             end: End::Unknown,
         }
     }
@@ -134,12 +136,24 @@ pub struct Who {
     pub host: Box<str>,
     /// Verified identity, if any.
     pub identity: Option<Arc<Identity>>,
+    /// What its ClientHello says of its software.
+    pub print: Option<TlsPrint>,
+    /// What its HTTP/2 says of its software, from the first request on.
+    pub http2: Arc<OnceLock<Box<str>>>,
     /// TLS version.
     pub tls: &'static str,
     /// `HTTP/1.1` or `HTTP/2`.
     pub protocol: &'static str,
     /// Why the connection was ended from our side while requests were under way, if it was.
     pub withdrawn: OnceLock<Reason>,
+}
+
+impl Who {
+    /// What is known of its software by now.
+    #[must_use]
+    pub fn stack(&self) -> Stack<'_> {
+        Stack { tls: self.print, http2: self.http2.get().map(|print| &**print) }
+    }
 }
 
 #[derive(Debug)]
@@ -172,6 +186,8 @@ pub struct ConnectionRecord {
     pub server_name: Option<Box<str>>,
     /// What its certificate says, verified or not.
     pub identity: Option<Arc<Identity>>,
+    /// What its ClientHello says of its software.
+    pub print: Option<TlsPrint>,
     end: End,
 }
 
@@ -211,12 +227,13 @@ impl Drop for ConnectionRecord {
         let (peer, listener, server_name) = (self.peer, self.listener, self.server_name.as_deref());
         let code = reason.code();
         let duration_ms = millis(took);
+        let ja4 = self.print.map(|print| tracing::field::display(print.ja4));
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
                     target: "portcullis::connection", %peer, %listener, server_name, reason = code, detail,
                     subject = fields.subject, issuer = fields.issuer, serial = fields.serial, fingerprint = fields.fingerprint,
-                    duration_ms, "connection refused"
+                    ja4, duration_ms, "connection refused"
                 )
             };
         }
@@ -317,13 +334,15 @@ impl RequestRecord {
         let detail = self.reject.as_ref().map(|reject| &*reject.detail).filter(|detail| !detail.is_empty());
         let (route, upstream) = (self.route.as_deref(), self.upstream.as_deref());
         let upstream_ms = self.upstream_time.map(millis);
+        let stack = who.stack();
+        let ja4 = stack.tls.map(|print| tracing::field::display(print.ja4));
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
                     target: "portcullis::request", id, peer = %Address(who.peer.ip()), host = &*who.host, route,
                     method = self.method.as_str(), path = self.uri.as_ref().map(Uri::path), status = self.status, reason = code, detail,
                     subject = fields.subject, issuer = fields.issuer, serial = fields.serial,
-                    protocol = who.protocol, tls = who.tls, bytes_in = self.bytes_in, bytes_out = self.bytes_out,
+                    protocol = who.protocol, tls = who.tls, ja4, h2 = stack.http2, bytes_in = self.bytes_in, bytes_out = self.bytes_out,
                     duration_ms = millis(took), upstream, upstream_ms, "request"
                 )
             };

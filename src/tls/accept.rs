@@ -1,22 +1,20 @@
 //! One handshake: ClientHello, host, the rest, and what came of it.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::HandshakeKind;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::{Accepted, Acceptor};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::LazyConfigAcceptor;
 
-use super::hello::Recorded;
-use super::presented::{Presented, capture};
+use super::drive::Drive;
+use super::hello::{self, NoHello};
+use super::presented::Presented;
 use super::quirks;
 use super::server::{ALPN_H2, HostConfig};
 use super::stream::TlsStream;
 use super::trust::Proof;
+use crate::fingerprint::TlsPrint;
 use crate::identity::Identity;
 use crate::message::target::normalize_host;
 use crate::policy::{HostId, HostTable, entry};
@@ -36,6 +34,19 @@ pub struct Doors<'a> {
     pub default_host: Option<HostId>,
     /// Longest ClientHello.
     pub client_hello_bytes: usize,
+    /// Asked right behind the ClientHello, before anything is signed or agreed on.
+    pub first_look: &'a (dyn Fn(&FirstLook<'_>) -> Result<(), Reject> + Sync),
+}
+
+/// What is known of a client when its ClientHello has been read, for a tenth of what a handshake costs or less.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstLook<'a> {
+    /// What its ClientHello says of its software.
+    pub print: Option<TlsPrint>,
+    /// The name it asks for, normalized.
+    pub server_name: Option<&'a str>,
+    /// The host that this name leads to.
+    pub host: HostId,
 }
 
 /// The HTTP version that ALPN settled on.
@@ -54,6 +65,8 @@ pub struct Attempt {
     pub server_name: Option<Box<str>>,
     /// The host it was taken to.
     pub host: Option<HostId>,
+    /// What the ClientHello says of the client's software.
+    pub print: Option<TlsPrint>,
     /// The certificate it presented.
     pub presented: Option<Presented>,
     /// The raw bytes that the ClientHello came in, TLS records included.
@@ -113,7 +126,6 @@ where
 
 /// A whole ClientHello that leads to a host. Nothing has been computed for it yet.
 pub struct Greeted<IO> {
-    accepted: Accepted,
     io: IO,
     host: HostId,
 }
@@ -122,35 +134,37 @@ pub struct Greeted<IO> {
 ///
 /// # Errors
 /// A [`Refused`] for everything that can go wrong; `attempt` says what was known by then.
-pub async fn greet<IO>(io: IO, doors: &Doors<'_>, attempt: &mut Attempt) -> Result<Greeted<IO>, Refused<IO>>
+pub async fn greet<IO>(mut io: IO, doors: &Doors<'_>, attempt: &mut Attempt) -> Result<Greeted<IO>, Refused<IO>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), Recorded::new(io, doors.client_hello_bytes));
-    let start = match Pin::new(&mut acceptor).await {
-        Ok(start) => start,
-        Err(error) => {
-            let recorded = acceptor.take_io();
-            let reject = match &recorded {
-                Some(io) if io.is_full() => too_large(doors.client_hello_bytes),
-                _ => quirks::hello(&error),
+    let read = hello::read(&mut io, doors.client_hello_bytes, &mut attempt.client_hello).await;
+    // What the library refuses can be read all the same: who tries is worth knowing.
+    attempt.print = TlsPrint::of(&attempt.client_hello);
+    let name = match read {
+        Ok(name) => name,
+        Err(no) => {
+            let reject = match no {
+                NoHello::TooLarge => too_large(doors.client_hello_bytes),
+                NoHello::Invalid(error) => quirks::hello(&error),
             };
-            return Err(Refused { reject, io: recorded.map(|recorded| recorded.into_parts().0) });
+            return Err(Refused { reject, io: Some(io) });
         }
     };
-    let name: Option<Box<str>> = start.client_hello().server_name().map(Box::from);
-    let (mut io, client_hello) = start.io.into_parts();
-    attempt.client_hello = client_hello;
-    match door(doors, name.as_deref(), attempt) {
-        Ok(host) => {
-            attempt.host = Some(host);
-            Ok(Greeted { accepted: start.accepted, io, host })
-        }
+    let host = match door(doors, name.as_deref(), attempt) {
+        Ok(host) => host,
         Err(reject) => {
             // Best effort: the refusal stands whether or not the client hears of it.
             let _ = io.write_all(&UNRECOGNIZED_NAME).await;
-            Err(Refused { reject, io: Some(io) })
+            return Err(Refused { reject, io: Some(io) });
         }
+    };
+    attempt.host = Some(host);
+    let look = FirstLook { print: attempt.print, server_name: attempt.server_name.as_deref(), host };
+    match (doors.first_look)(&look) {
+        Ok(()) => Ok(Greeted { io, host }),
+        // Without a word, which is cheapest.
+        Err(reject) => Err(Refused { reject, io: None }),
     }
 }
 
@@ -166,18 +180,17 @@ pub async fn conclude<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let Greeted { accepted, io, host } = greeted;
+    let Greeted { io, host } = greeted;
     let Some(config) = doors.configs.get(host.index()) else {
         return Err(Refused { reject: Reason::Abandoned.into(), io: None });
     };
-    let start = tokio_rustls::StartHandshake::from_parts(accepted, io);
-    let seen = &mut attempt.presented;
-    // rustls reads the ClientHello's ticket here, before the first poll.
-    let mut accept = capture(seen, || start.into_stream(Arc::clone(&config.config)).into_fallible());
-    match poll_fn(|cx| capture(seen, || Pin::new(&mut accept).poll(cx))).await {
-        Ok(stream) => {
-            finish(TlsStream::new(stream), host, config, attempt).map_err(|reject| Refused { reject, io: None })
-        }
+    let (print, hello) = (attempt.print, attempt.client_hello.clone());
+    let ended = match Drive::new(io, Arc::clone(&config.config), hello) {
+        Ok(drive) => drive.run(print, &mut attempt.presented).await,
+        Err(failed) => Err(failed),
+    };
+    match ended {
+        Ok(drive) => finish(drive, host, config, attempt).map_err(|reject| Refused { reject, io: None }),
         Err((error, io)) => {
             let told = attempt.presented.as_mut().and_then(|presented| presented.reject.take());
             Err(Refused { reject: told.unwrap_or_else(|| quirks::handshake(&error)), io: Some(io) })
@@ -196,18 +209,18 @@ fn door(doors: &Doors<'_>, name: Option<&str>, attempt: &mut Attempt) -> Result<
     entry(doors.hosts, doors.default_host, name)
 }
 
-fn finish<IO>(
-    stream: TlsStream<IO>,
+fn finish<IO: AsyncRead + AsyncWrite + Unpin>(
+    drive: Drive<IO>,
     host: HostId,
     config: &HostConfig,
     attempt: &mut Attempt,
 ) -> Result<Handshaken<IO>, Reject> {
-    let session = stream.session();
+    let session = drive.session();
     let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
     if let (true, Some(verifier)) = (resumed, &config.verifier) {
         // Nobody has asked the verifier. No byte is served before it has been.
         let now = UnixTime::since_unix_epoch(Duration::from_secs(config.clock.unix().as_secs()));
-        attempt.presented = verifier.recheck(session.peer_certificates().unwrap_or_default(), now)?;
+        attempt.presented = verifier.recheck(session.peer_certificates().unwrap_or_default(), attempt.print, now)?;
     }
     let protocol = if session.alpn_protocol() == Some(ALPN_H2) { Protocol::Http2 } else { Protocol::Http1 };
     let version = session.protocol_version().and_then(|v| v.as_str()).unwrap_or("unknown");
@@ -222,5 +235,7 @@ fn finish<IO>(
             return Err(Reject::new(Reason::Abandoned, "session and verifier disagree about the client certificate"));
         }
     };
+    let stream = drive.establish().map_err(|error| Reject::new(Reason::Abandoned, error.to_string()))?;
+    let stream = TlsStream::new(stream);
     Ok(Handshaken { stream, host, protocol, identity, version, cipher, resumed })
 }

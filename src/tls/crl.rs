@@ -13,7 +13,7 @@ use super::material::{Anchors, MaterialError, certificates, read_at_most};
 use super::spec::TrustSpec;
 use crate::identity;
 use crate::identity::Digest;
-use crate::revocation::{Crl, Unverified};
+use crate::revocation::{Crl, Mark, Unverified};
 
 /// Longest file of a revocation list: ten million entries of 40 bytes, which no CA has.
 const MAX_CRL_BYTES: u64 = 512 * 1024 * 1024;
@@ -24,6 +24,8 @@ const CLOCK_SKEW_SECONDS: i64 = 300;
 #[derive(Clone, Debug, Default)]
 pub struct LoadedCrls {
     files: HashMap<Digest, Vec<Arc<Crl>>>,
+    /// How far each issuer's lists have come, in this run and, where that is kept, before.
+    marks: HashMap<Digest, Mark>,
 }
 
 impl LoadedCrls {
@@ -35,7 +37,7 @@ impl LoadedCrls {
             newest
                 .entry(&crl.issuer)
                 .and_modify(|known| {
-                    if crl.supersedes(known) {
+                    if Mark::of(crl).reaches(&Mark::of(known)) {
                         *known = crl;
                     }
                 })
@@ -43,19 +45,37 @@ impl LoadedCrls {
         }
         newest.into_values().map(Arc::clone).collect()
     }
+
+    /// How far each issuer's lists have come: no list below its mark is loaded.
+    pub fn marks(&self) -> impl Iterator<Item = &Mark> {
+        self.marks.values()
+    }
+
+    /// Of two marks of one issuer the higher one counts.
+    fn note(&mut self, mark: Mark) {
+        match self.marks.get_mut(&mark.issuer) {
+            Some(known) if !mark.reaches(known) => {}
+            Some(known) => *known = mark,
+            None => {
+                self.marks.insert(mark.issuer, mark);
+            }
+        }
+    }
 }
 
-/// Loads the lists of a trust store. A file that `before` has, byte for byte, is not read twice.
+/// Loads the lists of a trust store. A file that `before` has, byte for byte, is not read twice; `kept`
+/// are marks of earlier runs.
 ///
 /// # Errors
 /// A file that is missing, garbage, truncated, too large, not signed by an anchor or one of
-/// `crl_issuers`, issued in the future, or older than the list of the same issuer in `before`.
+/// `crl_issuers`, issued in the future, or older than an earlier list of the same issuer.
 pub fn revocation_lists(
     spec: &TrustSpec,
     anchors: &Anchors,
     algorithms: &WebPkiSupportedAlgorithms,
     unix: i64,
     before: Option<&LoadedCrls>,
+    kept: Vec<Mark>,
 ) -> Result<LoadedCrls, Vec<MaterialError>> {
     let mut errors = Vec::new();
     let signers = signers(spec, anchors, &mut errors);
@@ -77,7 +97,13 @@ pub fn revocation_lists(
             }
         }
     }
-    errors.extend(before.and_then(|before| regression(spec, &loaded, before)));
+    for mark in before.into_iter().flat_map(LoadedCrls::marks).cloned().chain(kept) {
+        loaded.note(mark);
+    }
+    errors.extend(regression(spec, &signers, &loaded));
+    for crl in loaded.newest() {
+        loaded.note(Mark::of(&crl));
+    }
     if errors.is_empty() { Ok(loaded) } else { Err(errors) }
 }
 
@@ -155,17 +181,25 @@ fn verify(der: &[u8], signers: &[Signer], algorithms: &WebPkiSupportedAlgorithms
     Ok(crl)
 }
 
-/// An older list never takes the place of a newer one, and none never that of one.
-fn regression(spec: &TrustSpec, next: &LoadedCrls, before: &LoadedCrls) -> Option<MaterialError> {
-    let now = next.newest();
+/// An older list never takes the place of a newer one, and none never that of one. What an authority
+/// said that nobody here trusts any more may be forgotten with it.
+fn regression(spec: &TrustSpec, signers: &[Signer], loaded: &LoadedCrls) -> Option<MaterialError> {
+    let now: Vec<_> = loaded.newest().iter().map(|crl| Mark::of(crl)).collect();
     let path = spec.crl.first()?;
-    before.newest().iter().find_map(|known| {
-        let what = match now.iter().find(|crl| crl.issuer == known.issuer) {
-            Some(crl) if crl.supersedes(known) => return None,
-            Some(_) => format!("the CRL of {} is older than the one that is in force", known.issuer_text),
-            None => format!("the CRL of {} is gone", known.issuer_text),
+    let trusted = |mark: &&Mark| signers.iter().any(|signer| Digest::of(&signer.subject) == mark.issuer);
+    loaded.marks().filter(trusted).find_map(|mark| {
+        let issuer = &mark.issuer_text;
+        let what = match now.iter().find(|now| now.issuer == mark.issuer) {
+            Some(now) if now.reaches(mark) => return None,
+            Some(_) => format!("the CRL of {issuer} is older than the one that is in force, or was"),
+            None => format!("the CRL of {issuer} is gone"),
         };
-        Some(MaterialError::new(path, what, "put the newest CRL back; to do without it, restart"))
+        let hint = if spec.crl_state.is_some() {
+            "put the newest CRL back; to do without it, stop, take its issuer out of the `crl_state` file, and start"
+        } else {
+            "put the newest CRL back; to do without it, restart"
+        };
+        Some(MaterialError::new(path, what, hint))
     })
 }
 

@@ -1,65 +1,60 @@
 //! The ClientHello: read once, bounded, however it is cut, and kept as it came.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// A stream that keeps a copy of what is read until the ClientHello is complete.
-#[derive(Debug)]
-pub(super) struct Recorded<IO> {
-    io: IO,
-    bytes: Vec<u8>,
-    limit: usize,
-}
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Typical hellos: 300 bytes without, 1,800 with an ML-KEM key share.
 const USUAL_BYTES: usize = 2048;
 
-impl<IO> Recorded<IO> {
-    pub(super) fn new(io: IO, limit: usize) -> Self {
-        Self { io, bytes: Vec::with_capacity(USUAL_BYTES.min(limit)), limit }
-    }
-
-    /// Whether the client sent more than the limit without completing its ClientHello.
-    pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() >= self.limit
-    }
-
-    /// The stream, and the bytes that the ClientHello came in.
-    pub(super) fn into_parts(self) -> (IO, Vec<u8>) {
-        (self.io, self.bytes)
-    }
+/// Why there is no ClientHello.
+pub(super) enum NoHello {
+    /// It is longer than it may be.
+    TooLarge,
+    /// It is none, or the stream ended.
+    Invalid(io::Error),
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Recorded<IO> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let room = this.limit.saturating_sub(this.bytes.len()).min(buf.remaining());
+/// Reads into `bytes` until the ClientHello is whole, and no more than `limit` bytes. The server name in it, as the
+/// client wrote it; none for an IP address (RFC 6066 §3).
+///
+/// # Errors
+/// What is no ClientHello; the client has been told by an alert, if there is one for it.
+pub(super) async fn read<IO: AsyncRead + AsyncWrite + Unpin>(
+    io: &mut IO,
+    limit: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<Option<Box<str>>, NoHello> {
+    let mut acceptor = Acceptor::default();
+    loop {
+        let before = bytes.len();
+        let room = limit.saturating_sub(before);
         if room == 0 {
-            return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
+            return Err(NoHello::TooLarge);
         }
-        // Never past the limit: what is recorded is all that was read.
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
-        std::task::ready!(Pin::new(&mut this.io).poll_read(cx, &mut part))?;
-        this.bytes.extend_from_slice(part.filled());
-        let read = part.filled().len();
-        buf.advance(read);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Recorded<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        bytes.reserve(USUAL_BYTES.min(room));
+        let room = u64::try_from(room).unwrap_or(u64::MAX);
+        if io.take(room).read_buf(bytes).await.map_err(NoHello::Invalid)? == 0 {
+            return Err(NoHello::Invalid(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let mut piece = bytes.get(before..).unwrap_or_default();
+        while !piece.is_empty() {
+            acceptor.read_tls(&mut piece).map_err(NoHello::Invalid)?;
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => {
+                    return Ok(accepted.client_hello().server_name().map(Box::from));
+                }
+                Err((error, mut alert)) => {
+                    let mut told = Vec::new();
+                    // Best effort: it is refused whether or not it hears why.
+                    if alert.write_all(&mut told).is_ok() {
+                        let _ = io.write_all(&told).await;
+                    }
+                    return Err(NoHello::Invalid(io::Error::new(io::ErrorKind::InvalidData, error)));
+                }
+            }
+        }
     }
 }

@@ -53,10 +53,20 @@ pub struct Anchor {
     pub id: Digest,
     /// RFC 4514.
     pub subject: Box<str>,
+    /// Its notBefore, Unix seconds.
+    pub not_before: i64,
     /// Its notAfter, Unix seconds.
     pub not_after: i64,
     /// Until when (inclusive) chains to it are welcome: notAfter, or earlier if the file says so.
     pub ends: i64,
+}
+
+impl Anchor {
+    /// Whether chains to it are welcome at `unix` seconds.
+    #[must_use]
+    pub fn lives(&self, unix: i64) -> bool {
+        (self.not_before..=self.ends).contains(&unix)
+    }
 }
 
 /// What [`Anchor::id`] is for this subject (the contents of its Name) and key.
@@ -66,22 +76,30 @@ pub(super) fn anchor_id(subject: &[u8], key: &[u8]) -> Digest {
     Digest::of(&parts)
 }
 
-/// Reads the PEM anchors of a trust store.
+/// Reads the PEM anchors of a trust store, and tells `asleep` of those that nobody gets in by at
+/// `unix` seconds: over, or not begun.
+///
+/// One of those is no error. Time alone must not turn a configuration that runs into one that is
+/// refused, for then nothing else could be taken away either.
 ///
 /// # Errors
 /// A file that is missing, unreadable, empty, garbage, or holds a certificate that is not a usable
-/// anchor, is out of its validity at `unix` seconds, or stands twice with two ends: a trust store is
-/// complete or not there. One whose end in `specs` is past is no error; nobody gets in by it.
-pub fn anchors(specs: &[AnchorSpec], unix: i64) -> Result<Anchors, Vec<MaterialError>> {
+/// anchor, or stands twice with two ends: a trust store is complete or not there.
+pub fn anchors(
+    specs: &[AnchorSpec],
+    unix: i64,
+    asleep: &mut Vec<MaterialError>,
+) -> Result<Anchors, Vec<MaterialError>> {
     let (mut roots, mut all, mut told, mut errors) = (RootCertStore::empty(), Vec::new(), Vec::new(), Vec::new());
     for spec in specs {
         let path = &spec.file;
         match certificates(path) {
             Ok(found) => {
                 for der in found {
-                    let anchor = anchor(spec, &der, unix).and_then(|facts| add(&mut roots, spec, &der, facts));
+                    let anchor = anchor(spec, &der).and_then(|facts| add(&mut roots, spec, &der, facts));
                     match anchor.and_then(|anchor| one_end(path, &der, anchor, &all, &told)) {
                         Ok(anchor) => {
+                            asleep.extend(sleeps(path, &anchor, unix));
                             all.push(der);
                             told.push(anchor);
                         }
@@ -93,6 +111,24 @@ pub fn anchors(specs: &[AnchorSpec], unix: i64) -> Result<Anchors, Vec<MaterialE
         }
     }
     if errors.is_empty() { Ok(Anchors { roots: Arc::new(roots), certificates: all, told }) } else { Err(errors) }
+}
+
+/// Why nobody gets in by this anchor now.
+fn sleeps(path: &Path, anchor: &Anchor, unix: i64) -> Option<MaterialError> {
+    let Anchor { subject, not_before, not_after, ends, .. } = anchor;
+    let (what, hint) = if unix < *not_before {
+        let date = identity::date(*not_before);
+        (format!("{subject} is not valid before {date}"), "check this machine's clock, or wait")
+    } else if unix > *not_after {
+        let date = identity::date(*not_after);
+        (format!("{subject} expired on {date}"), "remove the expired CA from the file, or renew it")
+    } else if unix > *ends {
+        let date = identity::date(*ends);
+        (format!("{subject} was trusted until {date}"), "remove the CA from `anchors`, or give it a later `not_after`")
+    } else {
+        return None;
+    };
+    Some(MaterialError::new(path, what, hint))
 }
 
 fn add(
@@ -110,6 +146,7 @@ fn add(
     Ok(Anchor {
         id: anchor_id(&root.subject, &root.subject_public_key_info),
         subject: facts.subject,
+        not_before: facts.not_before,
         not_after: facts.not_after,
         ends: spec.not_after.map_or(facts.not_after, |end| end.min(facts.not_after)),
     })
@@ -130,7 +167,7 @@ fn one_end(
     Ok(anchor)
 }
 
-fn anchor(spec: &AnchorSpec, der: &CertificateDer<'static>, unix: i64) -> Result<AuthorityFacts, MaterialError> {
+fn anchor(spec: &AnchorSpec, der: &CertificateDer<'static>) -> Result<AuthorityFacts, MaterialError> {
     let path = &spec.file;
     let facts = identity::authority(der).map_err(|reject| {
         MaterialError::new(path, format!("{}", reject.detail), "give a PEM file of CA certificates")
@@ -142,14 +179,6 @@ fn anchor(spec: &AnchorSpec, der: &CertificateDer<'static>, unix: i64) -> Result
             what,
             "anchors are CA certificates; to let in one client, use a fingerprint matcher",
         ));
-    }
-    if unix > facts.not_after {
-        let what = format!("{} expired on {}", facts.subject, identity::date(facts.not_after));
-        return Err(MaterialError::new(path, what, "remove the expired CA from the file, or renew it"));
-    }
-    if unix < facts.not_before {
-        let what = format!("{} is not valid before {}", facts.subject, identity::date(facts.not_before));
-        return Err(MaterialError::new(path, what, "check this machine's clock, or wait"));
     }
     Ok(facts)
 }
@@ -229,10 +258,13 @@ pub(super) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, MaterialEr
             "check the path (relative paths start at the configuration file's folder) and its permissions",
         )
     };
-    let mut bytes = Vec::new();
-    File::open(path).map_err(fail)?.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
-        return Err(MaterialError::new(path, format!("larger than {most} bytes"), "is this the right file?"));
+    let too_large = || MaterialError::new(path, format!("larger than {most} bytes"), "is this the right file?");
+    let file = File::open(path).map_err(fail)?;
+    // What says so itself is not read at all; a pipe, which says nothing, only so far.
+    if file.metadata().map_err(fail)?.len() > most {
+        return Err(too_large());
     }
-    Ok(bytes)
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most { Err(too_large()) } else { Ok(bytes) }
 }

@@ -4,12 +4,13 @@
 //! is for, and keeps no certificate when the verdict is no. The call is synchronous, so a slot of
 //! the polling thread, filled only while [`capture`] runs, carries certificate and verdict out.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
 use super::trust::Proof;
+use crate::fingerprint::TlsPrint;
 use crate::identity::Identity;
 use crate::reject::Reject;
 
@@ -30,14 +31,17 @@ pub struct Presented {
 
 thread_local! {
     static SLOT: RefCell<Option<Presented>> = const { RefCell::new(None) };
+    static PRINT: Cell<Option<TlsPrint>> = const { Cell::new(None) };
 }
 
 /// Runs `poll` with what was `seen` in earlier polls of the same handshake in the slot, and moves
-/// what is there afterwards back.
-pub(super) fn capture<T>(seen: &mut Option<Presented>, poll: impl FnOnce() -> T) -> T {
+/// what is there afterwards back. `print` is what the verifier may know of the client's software.
+pub(super) fn capture<T>(print: Option<TlsPrint>, seen: &mut Option<Presented>, poll: impl FnOnce() -> T) -> T {
+    PRINT.set(print);
     SLOT.set(seen.take());
     let out = poll();
     *seen = SLOT.take();
+    PRINT.set(None);
     out
 }
 
@@ -59,6 +63,11 @@ pub(super) fn note(presented: Presented) {
     SLOT.set(Some(presented));
 }
 
+/// What the ClientHello says of the software whose handshake is being polled.
+pub(super) fn print() -> Option<TlsPrint> {
+    PRINT.get()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,17 +77,19 @@ mod tests {
     fn a_capture_sees_only_what_was_noted_inside_it() {
         note(Presented { reject: Some(Reason::CertExpired.into()), ..Presented::default() });
         let mut seen = None;
-        capture(&mut seen, || ());
+        capture(None, &mut seen, || ());
         assert!(seen.is_none(), "a note from outside leaked in");
-        capture(&mut seen, || note(Presented { reject: Some(Reason::CertMissing.into()), ..Presented::default() }));
+        capture(None, &mut seen, || {
+            note(Presented { reject: Some(Reason::CertMissing.into()), ..Presented::default() });
+        });
         assert_eq!(seen.expect("noted").reject.expect("refused").reason, Reason::CertMissing);
     }
 
     #[test]
     fn a_later_poll_without_a_verdict_keeps_the_earlier_one() {
         let mut seen = None;
-        capture(&mut seen, || note(Presented::default()));
-        capture(&mut seen, || ());
+        capture(None, &mut seen, || note(Presented::default()));
+        capture(None, &mut seen, || ());
         assert!(seen.is_some());
     }
 }

@@ -92,18 +92,35 @@ pub fn host(
         .map(|facts| facts.not_after)
         .min()
         .unwrap_or(i64::MAX);
-    let (config, verifier) = config(provider, clock, host, keys).map_err(|what| {
-        let path = host.certificates.first().map(|spec| spec.chain.clone()).unwrap_or_default().into();
-        vec![MaterialError { path, what: what.into(), hint: "this combination of settings cannot be served" }]
-    })?;
+    let (config, verifier) =
+        config(provider, clock, host, Arc::new(ByKeyType(keys))).map_err(|what| vec![misfit(host, what)])?;
     Ok(HostConfig { config: Arc::new(config), verifier, clock: clock.clone(), certificate_not_after })
+}
+
+impl HostConfig {
+    /// The same certificates, without another look at their files, under another trust.
+    ///
+    /// # Errors
+    /// As [`host`] when settings do not fit together.
+    pub fn under(&self, provider: &Arc<CryptoProvider>, host: &HostTls<'_>) -> Result<Self, MaterialError> {
+        let certificates = Arc::clone(&self.config.cert_resolver);
+        let (config, verifier) =
+            config(provider, &self.clock, host, certificates).map_err(|what| misfit(host, what))?;
+        let certificate_not_after = self.certificate_not_after;
+        Ok(Self { config: Arc::new(config), verifier, clock: self.clock.clone(), certificate_not_after })
+    }
+}
+
+fn misfit(host: &HostTls<'_>, what: String) -> MaterialError {
+    let path = host.certificates.first().map(|spec| spec.chain.clone()).unwrap_or_default();
+    MaterialError::new(&path, what, "this combination of settings cannot be served")
 }
 
 fn config(
     provider: &Arc<CryptoProvider>,
     clock: &Clock,
     host: &HostTls<'_>,
-    keys: Vec<Arc<CertifiedKey>>,
+    certificates: Arc<dyn ResolvesServerCert>,
 ) -> Result<(ServerConfig, Option<Arc<ClientVerifier>>), String> {
     let time = Arc::new(WallClock(clock.clone()));
     let builder = ServerConfig::builder_with_details(Arc::clone(provider), time)
@@ -121,13 +138,15 @@ fn config(
         // Half a trust configuration must never become "no client authentication".
         (_, _) => return Err("client_certificate and trust do not fit together".to_owned()),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(ByKeyType(keys)));
+    let mut config = builder.with_cert_resolver(certificates);
     config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
     // A resumed session skips the verifier, so there is no way to one but a sealed ticket: no
     // cache, and no 0-RTT, which could be replayed (RFC 8446 §8).
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    // The record layer after the handshake is ours (see `record`); nothing else asks for keys.
+    config.enable_secret_extraction = true;
     if let Some(Resumption { keys, seal, max_age }) = &host.resumption {
         config.ticketer = Arc::new(Tickets::new(keys, *seal, *max_age));
         // One is enough for a client that reconnects; each costs an encryption and its bytes.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::fingerprint::Ja4Pattern;
+
 /// Anchors and what chains to them must look like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustSpec {
@@ -29,10 +31,14 @@ pub struct TrustSpec {
     pub crl_expired: CrlExpired,
     /// What becomes of certificates whose issuer has no list.
     pub crl_missing: CrlMissing,
+    /// Where the gate keeps which list of each issuer was the newest.
+    pub crl_state: Option<PathBuf>,
     /// The deny list's file.
     pub deny: Option<PathBuf>,
     /// The file of the deny list that the gate keeps itself.
     pub deny_state: Option<PathBuf>,
+    /// Which software may show its certificates.
+    pub stack: StackSpec,
 }
 
 impl TrustSpec {
@@ -51,10 +57,37 @@ impl TrustSpec {
             crl_depth: CrlDepth::default(),
             crl_expired: CrlExpired::default(),
             crl_missing: CrlMissing::default(),
+            crl_state: None,
             deny: None,
             deny_state: None,
+            stack: StackSpec::default(),
         }
     }
+}
+
+/// Which client software may show the certificates of a trust store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StackSpec {
+    /// What becomes of others.
+    pub mode: StackMode,
+    /// Which may; never empty where that matters.
+    pub allow: Vec<Ja4Pattern>,
+    /// Where what was learned is written; present where that is.
+    pub learned: Option<PathBuf>,
+}
+
+/// What becomes of client software that may not show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StackMode {
+    /// It is refused, and its live connections are cut.
+    Enforce,
+    /// It is welcome, and learned.
+    Learn,
+    /// It is welcome.
+    #[default]
+    Off,
+    /// It is welcome, but counted and logged.
+    Shadow,
 }
 
 /// A file of anchors, and how long they are trusted.
@@ -86,6 +119,18 @@ pub enum CrlExpired {
     Reject,
     /// As good as new, whatever its age; metrics and logs tell.
     Warn,
+}
+
+impl CrlExpired {
+    /// Until when (inclusive, Unix seconds) a list that is due at `next_update` counts; `None`: for ever.
+    #[must_use]
+    pub fn ends(self, next_update: i64) -> Option<i64> {
+        match self {
+            Self::Grace(grace) => Some(next_update.saturating_add(i64::try_from(grace.as_secs()).unwrap_or(i64::MAX))),
+            Self::Reject => Some(next_update),
+            Self::Warn => None,
+        }
+    }
 }
 
 /// What becomes of certificates whose issuer has no revocation list.

@@ -7,8 +7,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-use super::{Attempt, Doors, HostConfig, HostTls, TrustSpec, TrustStore, handshake, host, provider};
+use super::{Attempt, Doors, FirstLook, HostConfig, HostTls, TrustSpec, TrustStore, handshake, host, provider};
 use crate::clock::Clock;
+use crate::fingerprint::TlsPrint;
 use crate::message::target::PathRules;
 use crate::policy::HostTable;
 use crate::policy::spec::{CertificateSpec, ClientCertificateMode, HostSpec};
@@ -39,7 +40,7 @@ impl House {
         let certificate =
             CertificateSpec { chain: write("server.pem", &server.pem()), key: write("server.key", &server.key_pem()) };
         let trust = TrustSpec::new("test", vec![write("ca.pem", &ca.pem())]);
-        let anchors = super::anchors(&trust.anchors, 1_000_000_000).unwrap();
+        let anchors = super::anchors(&trust.anchors, 1_000_000_000, &mut Vec::new()).unwrap();
         let roots = Arc::clone(&anchors.roots);
         let algorithms = provider().signature_verification_algorithms;
         let store = Arc::new(TrustStore::new(trust, anchors, algorithms, Vec::new(), DenyList::default()));
@@ -64,7 +65,13 @@ impl House {
     }
 
     fn doors(&self) -> Doors<'_> {
-        Doors { hosts: &self.hosts, configs: &self.configs, default_host: None, client_hello_bytes: 4096 }
+        Doors {
+            hosts: &self.hosts,
+            configs: &self.configs,
+            default_host: None,
+            client_hello_bytes: 4096,
+            first_look: &|_| Ok(()),
+        }
     }
 
     fn client_config(&self) -> Arc<ClientConfig> {
@@ -197,5 +204,32 @@ async fn a_whole_handshake_through_a_narrow_pipe_states_the_identity() {
         assert_eq!(&*identity.subject.text, "CN=client");
         assert_eq!(chain, house.client.chain_der());
         assert_eq!(done.version, "TLSv1_3");
+    }
+}
+
+#[tokio::test]
+async fn a_first_look_refuses_before_a_byte_is_answered_and_sees_who_it_is() {
+    let house = House::build();
+    let hello = house.hello("A.test.");
+    for bytes in [hello.clone(), fragmented(&hello, 600)] {
+        let (mut client, server) = duplex(8192);
+        client.write_all(&bytes).await.unwrap();
+        let seen = parking_lot::Mutex::new(None);
+        let look = |look: &FirstLook<'_>| {
+            *seen.lock() = Some((look.print, look.server_name.map(str::to_owned), look.host));
+            Err(Reason::IdentityDenied.into())
+        };
+        let doors = Doors { first_look: &look, ..house.doors() };
+        let mut attempt = Attempt::default();
+        let Err(refused) = handshake(server, &doors, &mut attempt).await else { panic!("let in") };
+        assert_eq!(refused.reject.reason, Reason::IdentityDenied);
+        assert!(refused.io.is_none(), "nothing is said");
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.is_empty());
+        let print = TlsPrint::of(&hello);
+        assert!(print.is_some() && attempt.print == print && attempt.presented.is_none());
+        let host = house.hosts.find("a.test").unwrap();
+        assert_eq!(seen.into_inner(), Some((print, Some("a.test".to_owned()), host)));
     }
 }

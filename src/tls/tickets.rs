@@ -260,8 +260,8 @@ mod tests {
         }
         let named = to_name(&chain[0], &chain[1..]);
         let mut seen = None;
-        capture(&mut seen, || presented::resumed(keys.clock.unix().as_secs(), named));
-        let ticket = capture(&mut seen, || tickets(keys, 1).encrypt(&session)).unwrap();
+        capture(None, &mut seen, || presented::resumed(keys.clock.unix().as_secs(), named));
+        let ticket = capture(None, &mut seen, || tickets(keys, 1).encrypt(&session)).unwrap();
         (session, ticket)
     }
 

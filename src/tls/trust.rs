@@ -13,7 +13,8 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::material::{Anchor, Anchors, anchor_id};
-use super::spec::{CrlDepth, CrlExpired, CrlMissing, TrustSpec};
+use super::spec::{CrlDepth, CrlMissing, TrustSpec};
+use crate::fingerprint::TlsPrint;
 use crate::identity::{self, Bounds, Digest, Identity, PublicKey};
 use crate::reject::{Reason, Reject};
 use crate::revocation::{Crl, DenyList};
@@ -28,6 +29,15 @@ pub struct Proof {
     /// The first notAfter among the links, Unix seconds.
     pub not_after: i64,
     shape: Shape,
+}
+
+/// Until when (inclusive, Unix seconds) a chain is welcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The first end among its certificates and its anchor: known in advance, nothing moves it.
+    pub certificate: i64,
+    /// The first end among the lists that it is looked up in: a newer list moves it.
+    pub lists: i64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -73,6 +83,13 @@ impl TrustStore {
         Self { spec, anchors, algorithms, crls, deny }
     }
 
+    /// This store with another deny list.
+    #[must_use]
+    pub fn denying(&self, deny: DenyList) -> Self {
+        let (anchors, crls) = (self.anchors.clone(), self.crls.clone());
+        Self { spec: self.spec.clone(), anchors, algorithms: self.algorithms, crls, deny }
+    }
+
     /// As the configuration has it.
     #[must_use]
     pub fn spec(&self) -> &TrustSpec {
@@ -103,10 +120,22 @@ impl TrustStore {
         self.anchors.told.iter().filter(|anchor| anchor.id == proof.anchor).max_by_key(|anchor| anchor.ends)
     }
 
-    /// Until when (inclusive) a chain is welcome if no list changes, Unix seconds.
+    /// Until when a chain is welcome if nothing changes but the time.
     #[must_use]
-    pub fn ends(&self, proof: &Proof) -> i64 {
-        self.anchor(proof).map_or(0, |anchor| anchor.ends.min(proof.not_after))
+    pub fn ends(&self, proof: &Proof) -> Ends {
+        let certificate = self.anchor(proof).map_or(0, |anchor| anchor.ends.min(proof.not_after));
+        let lists = self.looked_up(proof).filter_map(|link| self.crls.get(&*link.issuer));
+        let lists = lists.filter_map(|crl| self.spec.crl_expired.ends(crl.next_update)).min();
+        Ends { certificate, lists: lists.unwrap_or(i64::MAX) }
+    }
+
+    /// The certificates of a chain that are looked up in revocation lists.
+    fn looked_up<'p>(&self, proof: &'p Proof) -> impl Iterator<Item = &'p Link> {
+        let depth = match self.spec.crl_depth {
+            CrlDepth::Chain => proof.links.len(),
+            CrlDepth::Leaf => 1,
+        };
+        proof.links.iter().take(depth)
     }
 
     /// A digest of all that this trust consists of: tickets are sealed to it.
@@ -192,19 +221,25 @@ impl TrustStore {
     }
 
     /// Whether a chain that was proven, here or under an earlier configuration, is welcome at
-    /// `unix` seconds. Look-ups only: this is what live connections answer to.
+    /// `unix` seconds, from software whose ClientHello was like `print`. Look-ups only: this is what
+    /// live connections answer to.
     ///
     /// # Errors
     /// [`Reason::TrustWithdrawn`] when its anchor or the bounds have changed against it,
     /// [`Reason::CertExpired`], [`Reason::CertDenied`], [`Reason::CertRevoked`],
-    /// [`Reason::CrlExpired`] or [`Reason::CrlMissing`].
-    pub fn judge(&self, identity: &Identity, proof: &Proof, unix: i64) -> Result<(), Reject> {
+    /// [`Reason::CrlExpired`], [`Reason::CrlMissing`] or [`Reason::StackNotAllowed`].
+    pub fn judge(&self, identity: &Identity, proof: &Proof, print: Option<TlsPrint>, unix: i64) -> Result<(), Reject> {
         let Some(anchor) = self.anchor(proof) else {
             return Err(Reject::new(
                 Reason::TrustWithdrawn,
                 format!("its anchor has left trust store {}", self.spec.name),
             ));
         };
+        let mut same = self.anchors.told.iter().filter(|anchor| anchor.id == proof.anchor);
+        if !same.any(|anchor| anchor.lives(unix)) && unix < anchor.not_before {
+            let detail = format!("its anchor {} before {}", anchor.subject, identity::date(anchor.not_before));
+            return Err(Reject::new(Reason::CertNotYetValid, detail));
+        }
         if unix > anchor.ends {
             let how = if anchor.ends < anchor.not_after { "was trusted until" } else { "expired on" };
             let detail = format!("its anchor {} {how} {}", anchor.subject, identity::date(anchor.ends));
@@ -220,14 +255,11 @@ impl TrustStore {
         if unix > proof.not_after {
             return Err(Reject::new(Reason::CertExpired, format!("on {}", identity::date(proof.not_after))));
         }
-        if let Some(entry) = self.deny.find(identity, unix) {
+        if let Some(entry) = self.deny.find(identity, print, unix) {
             return Err(Reject::new(Reason::CertDenied, format!("{} (by {})", entry.reason, entry.author)));
         }
-        let depth = match self.spec.crl_depth {
-            CrlDepth::Chain => proof.links.len(),
-            CrlDepth::Leaf => 1,
-        };
-        proof.links.iter().take(depth).try_for_each(|link| self.check_status(link, unix))
+        self.looked_up(proof).try_for_each(|link| self.check_status(link, unix))?;
+        self.spec.stack.judge(print)
     }
 
     fn check_status(&self, link: &Link, unix: i64) -> Result<(), Reject> {
@@ -241,13 +273,8 @@ impl TrustStore {
         if crl.revokes(&link.serial) {
             return Err(Reject::new(Reason::CertRevoked, format!("by {}", crl.issuer_text)));
         }
-        let tolerated = match self.spec.crl_expired {
-            CrlExpired::Reject => Some(0),
-            CrlExpired::Grace(grace) => Some(i64::try_from(grace.as_secs()).unwrap_or(i64::MAX)),
-            CrlExpired::Warn => None,
-        };
-        match tolerated {
-            Some(grace) if unix > crl.next_update.saturating_add(grace) => {
+        match self.spec.crl_expired.ends(crl.next_update) {
+            Some(ends) if unix > ends => {
                 let detail = format!("the CRL of {} was due on {}", crl.issuer_text, identity::date(crl.next_update));
                 Err(Reject::new(Reason::CrlExpired, detail))
             }

@@ -14,6 +14,7 @@ use super::presented::{self, Presented};
 use super::quirks;
 use super::tickets::to_name;
 use super::trust::{Refused, TrustStore};
+use crate::fingerprint::TlsPrint;
 use crate::identity::Identity;
 use crate::policy::spec::ClientCertificateMode;
 use crate::reject::{Reason, Reject};
@@ -53,7 +54,12 @@ impl ClientVerifier {
     }
 
     /// Asks of a resumed session what a full handshake asks: rustls does not.
-    pub(super) fn recheck(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Option<Presented>, Reject> {
+    pub(super) fn recheck(
+        &self,
+        chain: &[CertificateDer<'_>],
+        print: Option<TlsPrint>,
+        now: UnixTime,
+    ) -> Result<Option<Presented>, Reject> {
         let Some((leaf, others)) = chain.split_first() else {
             return match self.required {
                 Required::Yes => Err(Reason::CertMissing.into()),
@@ -61,7 +67,7 @@ impl ClientVerifier {
             };
         };
         let mut seen = Presented::default();
-        match self.verify(leaf, others, now, &mut seen) {
+        match self.verify((leaf, others), print, now, &mut seen) {
             Ok(()) => Ok(Some(seen)),
             Err(refusal) => Err(refusal.reject),
         }
@@ -69,8 +75,8 @@ impl ClientVerifier {
 
     fn verify(
         &self,
-        leaf: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
+        (leaf, others): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        print: Option<TlsPrint>,
         now: UnixTime,
         seen: &mut Presented,
     ) -> Result<(), Refusal> {
@@ -88,7 +94,7 @@ impl ClientVerifier {
             None => self.first_sight(leaf, others, now, &mut seen.identity)?,
         };
         seen.identity = Some(Arc::clone(&known.identity));
-        self.store.judge(&known.identity, &known.proof, unix)?;
+        self.store.judge(&known.identity, &known.proof, print, unix)?;
         seen.proof = Some(Arc::clone(&known.proof));
         seen.named = to_name(leaf, others);
         self.chains.keep(name, known);
@@ -129,7 +135,7 @@ impl From<Reject> for Refusal {
             Reason::CertNotYetValid => CertificateError::NotValidYet,
             Reason::CertRevoked => CertificateError::Revoked,
             Reason::CrlExpired | Reason::CrlMissing => CertificateError::UnknownRevocationStatus,
-            Reason::CertDenied => CertificateError::ApplicationVerificationFailure,
+            Reason::CertDenied | Reason::StackNotAllowed => CertificateError::ApplicationVerificationFailure,
             _ => CertificateError::Other(OtherError(Arc::new(Code(reject.reason)))),
         };
         Self { reject, error: Box::new(Error::InvalidCertificate(error)) }
@@ -160,7 +166,7 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let mut seen = Presented::default();
-        match self.verify(end_entity, intermediates, now, &mut seen) {
+        match self.verify((end_entity, intermediates), presented::print(), now, &mut seen) {
             Ok(()) => {
                 presented::note(seen);
                 Ok(ClientCertVerified::assertion())

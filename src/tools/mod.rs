@@ -1,5 +1,6 @@
-//! Tooling around the gate: a development PKI, a backend that answers with what it got, a demonstration.
+//! Tooling around the gate: a development PKI, a backend that answers with what it got, a demonstration, a load generator.
 
 pub mod demo;
 pub mod echo;
+pub mod load;
 pub mod pki;

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::fault::describe;
 use super::form::Protocol;
-use super::http1::Http1;
+use super::http1::{self, Http1};
 use super::http2::Http2;
 use super::server::Server;
 use super::spec::Via;
@@ -27,7 +27,7 @@ pub(super) enum Purpose {
 
 /// A new connection.
 pub(super) enum Connected {
-    Http1(Http1),
+    Http1(Box<Http1>),
     Http2(Http2),
 }
 
@@ -53,36 +53,28 @@ async fn establish(server: &Server, purpose: Purpose) -> Result<Connected, Rejec
         (Some(tls), _) => {
             let stream = tls.handshake(tcp, offer).await;
             let (stream, protocol) = stream.map_err(|error| refused(server, Reason::UpstreamTls, &error))?;
-            speak(server, stream, protocol, purpose).await
+            speak(server, stream, protocol).await
         }
-        (None, Via::Http1) => speak(server, tcp, Protocol::Http1, purpose).await,
-        (None, Via::Http2) => speak(server, tcp, Protocol::Http2, purpose).await,
+        (None, Via::Http1) => speak(server, tcp, Protocol::Http1).await,
+        (None, Via::Http2) => speak(server, tcp, Protocol::Http2).await,
         // Cannot be built; never in the clear instead.
         (None, Via::Tls) => Err(Reject::new(Reason::UpstreamTls, format!("{}: no TLS material", server.name))),
     }
 }
 
-/// The connection is driven by a task of its own on the runtime of the caller, and stays there.
-async fn speak<S>(server: &Server, stream: S, protocol: Protocol, purpose: Purpose) -> Result<Connected, Reject>
+/// A connection of HTTP/2 is driven by a task of its own on the runtime of the caller, and stays there.
+async fn speak<S>(server: &Server, stream: S, protocol: Protocol) -> Result<Connected, Reject>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    if protocol == Protocol::Http1 {
+        return Ok(Connected::Http1(Box::new(Http1::new(Box::new(stream)))));
+    }
     let broken = |error: hyper::Error| Reject::new(Reason::UpstreamInvalid, describe(&server.name, &error));
-    let io = TokioIo::new(stream);
-    if protocol == Protocol::Http2 {
-        let (sender, connection) = http2_settings().handshake(io).await.map_err(broken)?;
-        let (http2, driver) = Http2::new(sender, connection);
-        tokio::spawn(driver);
-        return Ok(Connected::Http2(http2));
-    }
-    let mut settings = conn::http1::Builder::new();
-    let (sender, connection) = settings.max_header_size(RESPONSE_HEAD_BYTES).handshake(io).await.map_err(broken)?;
-    // What goes wrong inside is told to the request that suffers from it.
-    match purpose {
-        Purpose::Requests => drop(tokio::spawn(connection)),
-        Purpose::Upgrade => drop(tokio::spawn(connection.with_upgrades())),
-    }
-    Ok(Connected::Http1(Http1::new(sender)))
+    let (sender, connection) = http2_settings().handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let (http2, driver) = Http2::new(sender, connection);
+    tokio::spawn(driver);
+    Ok(Connected::Http2(http2))
 }
 
 fn http2_settings() -> conn::http2::Builder<TokioExecutor> {
@@ -91,7 +83,7 @@ fn http2_settings() -> conn::http2::Builder<TokioExecutor> {
         .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(u32::try_from(RESPONSE_HEAD_BYTES).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(http1::BOUNDS.bytes).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER);
     settings
 }
@@ -100,9 +92,6 @@ fn refused(server: &Server, reason: Reason, error: &io::Error) -> Reject {
     Reject::new(reason, describe(&server.name, error))
 }
 
-/// The largest response head, in bytes: twice what nginx and HAProxy take by default, so that no
-/// backend that worked behind them stops working; and a bound on what a broken one can make us hold.
-const RESPONSE_HEAD_BYTES: usize = 64 * 1024;
 /// Streams until the server has said how many it permits; more wait that long. A guess that is too high
 /// costs requests: a server may refuse what it does not permit.
 const STREAMS_BEFORE_SETTINGS: usize = 1;

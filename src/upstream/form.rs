@@ -2,7 +2,7 @@
 //!
 //! The length of a message is said once, and it is the body's own word: what a Content-Length or
 //! Transfer-Encoding of the client said was judged where it arrived and is dropped here. A body of
-//! known size is sent with Content-Length (hyper sets it), one of unknown size chunked, none with
+//! known size is sent with Content-Length (`http1::request` and hyper set it), one of unknown size chunked, none with
 //! neither. So a request can never leave with both, nor with a length that is not its body's.
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
@@ -55,7 +55,7 @@ pub(super) fn shape(
     Ok(())
 }
 
-/// Whether a response says its length once and clearly; what is wrong otherwise. hyper goes by one of
+/// Whether a response over HTTP/2 says its length once and clearly; what is wrong otherwise. hyper goes by one of
 /// two lengths and passes both on: whoever reads the response next may go by the other (RFC 9112 §6.3).
 pub(super) fn check_length(headers: &HeaderMap) -> Result<(), &'static str> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
@@ -87,7 +87,6 @@ fn frame(request: &mut Request<Upload>, protocol: Protocol) {
         // RFC 9110 §8.6: without it some servers answer 411.
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     } else if !empty && !sized {
-        // Said here because hyper would drop the body of a GET or HEAD that says nothing.
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
@@ -142,7 +141,7 @@ mod tests {
             ("GET", || RequestBody::Empty, (None, None)),
             ("DELETE", || RequestBody::Empty, (None, None)),
             ("POST", || RequestBody::Empty, (Some("0"), None)),
-            ("POST", sized, (None, None)), // hyper sets Content-Length: 4
+            ("POST", sized, (None, None)), // Content-Length: 4 is set with the head
             ("POST", unsized_body, (None, Some("chunked"))),
             ("GET", unsized_body, (None, Some("chunked"))),
         ];

@@ -2,9 +2,9 @@
 //!
 //! A request enters through [`Upstream::send`] and nowhere else: `group` picks a server (`balance`,
 //! `health`), `pool` finds or `connect` makes a connection, `form` gives the request the shape that
-//! the connection speaks, `send` waits for the answer and `response` carries its body.
+//! the connection speaks, `send` waits for the answer and `response` carries its body. `http1` speaks HTTP/1.1 itself; hyper
+//! speaks HTTP/2.
 
-mod alarm;
 mod balance;
 mod connect;
 mod fault;
@@ -28,6 +28,7 @@ mod upstreams;
 mod tests;
 
 pub use self::group::{ServerStatus, Upstream};
+pub use self::http1::{Early, Heard, Io, Tunnel, ask};
 pub use self::material::BuildError;
 pub use self::response::UpstreamBody;
 pub use self::spec::{Balance, ClientCertificate, ServerSpec, Timeouts, TlsSpec, UpstreamSpec, Via};

@@ -40,7 +40,7 @@ enum Reaped {
 
 /// A connection for one request.
 pub(super) enum Lease {
-    Http1(Http1),
+    Http1(Box<Http1>),
     Http2(Stream),
 }
 
@@ -87,7 +87,8 @@ impl Seat {
     }
 
     /// Takes back the connection of a request that has ended well.
-    pub(super) fn put(server: &Arc<Server>, seat: usize, http1: Http1) {
+    pub(super) fn put(server: &Arc<Server>, seat: usize, mut http1: Box<Http1>) {
+        http1.rest();
         let this = server.seat(seat);
         let mut kept = this.kept.lock();
         kept.idle.put(http1, server.watch.millis(), server.max_idle);
@@ -155,7 +156,8 @@ impl Seat {
     }
 }
 
-/// Closes connections that nobody has used for `keep_alive`, also when no request ever comes again.
+/// Closes connections that nobody has used for `keep_alive`, and those that the server has closed, also when no request
+/// ever comes again.
 async fn reap(server: Weak<Server>, seat: usize, keep_alive: Duration) {
     loop {
         tokio::time::sleep(keep_alive.clamp(REAP_AT_MOST_EVERY, REAP_AT_LEAST_EVERY)).await;
@@ -168,5 +170,6 @@ async fn reap(server: Weak<Server>, seat: usize, keep_alive: Duration) {
 
 /// Often enough for a keep-alive time of seconds, and no load.
 const REAP_AT_MOST_EVERY: Duration = Duration::from_secs(1);
-/// A server that is gone from the configuration keeps its task no longer than that.
-const REAP_AT_LEAST_EVERY: Duration = Duration::from_mins(1);
+/// A connection that its server has closed is kept no longer than that, and neither is the task of a server that is gone from
+/// the configuration.
+const REAP_AT_LEAST_EVERY: Duration = Duration::from_secs(5);

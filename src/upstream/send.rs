@@ -1,9 +1,10 @@
 //! One exchange with a server: the one way in which a request leaves the gate.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::UPGRADE;
@@ -13,16 +14,18 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 
-use super::alarm::Alarm;
 use super::connect::{Connected, Purpose, connect};
 use super::fault;
 use super::form::{self, Protocol};
 use super::group::Upstream;
+use super::http1::{Early, Fault, Head, Http1, Sending};
+use super::http2::Stream;
 use super::pool::{Lease, Origin, Seat, Want};
-use super::response::{Carrier, UpstreamBody};
+use super::response::{Carrier, OnHttp1, OnHttp2, UpstreamBody};
 use super::server::{InFlight, Server};
 use super::spec::Via;
 use super::upload::{Progress, Upload};
+use crate::codec::{Alarm, after};
 use crate::message::body::RequestBody;
 use crate::policy::Permit;
 use crate::reject::{Reason, Reject};
@@ -33,8 +36,8 @@ impl Upstream {
     ///
     /// `authority` is what the client asked for and becomes `Host` or `:authority`. Hop-by-hop fields
     /// must be gone already; how the body is framed is decided here (see `form`). A request with an
-    /// `Upgrade` field gets a connection of its own; after a 101, `hyper::upgrade::on` gives the tunnel.
-    /// A callback that was installed with `hyper::ext::on_informational` is called for 1xx responses.
+    /// `Upgrade` field gets a connection of its own; after a 101, [`UpstreamBody::tunnel`] is the tunnel.
+    /// `early` is called for 1xx responses of HTTP/1.1 servers.
     ///
     /// # Errors
     /// The reason why there is no response: one of the `Upstream*` reasons, or the one that the
@@ -45,33 +48,34 @@ impl Upstream {
         seat: usize,
         authority: &str,
         request: Request<RequestBody>,
+        early: Early<'_>,
     ) -> Result<Response<UpstreamBody>, Reject> {
         if request.method() == Method::CONNECT {
             return Err(Reject::new(Reason::ConnectRefused, "CONNECT is not sent to servers"));
         }
         let in_flight = self.pick()?;
-        let upgrade = request.headers().contains_key(UPGRADE);
         let (head, body) = request.into_parts();
         let (body, upload) = Upload::new(body);
-        let mut exchange = Exchange { in_flight, seat, authority, method: head.method.clone(), upload };
-        let mut outcome = if upgrade {
-            Box::pin(exchange.upgrade(Request::from_parts(head, body))).await
+        let mut exchange = Exchange { in_flight, seat, authority, early, method: head.method.clone(), upload };
+        let mut request = Request::from_parts(head, body);
+        let mut outcome = if request.headers().contains_key(UPGRADE) {
+            Box::pin(exchange.upgrade(&mut request)).await
         } else {
-            exchange.pooled(Request::from_parts(head, body)).await
+            exchange.pooled(&mut request).await
         };
-        if let Err(failure) = &mut outcome
-            && let Some(request) = failure.again.take()
+        if let Err(failure) = &outcome
+            && failure.again
             && let Some(other) = self.pick_other(exchange.server())
         {
             // Nothing was sent, so another server can have it: a group of two survives one that is down.
-            std::mem::replace(&mut exchange.in_flight, other).failed(&failure.reject);
-            outcome = Box::pin(exchange.deliver(request)).await;
+            mem::replace(&mut exchange.in_flight, other).failed(&failure.reject);
+            outcome = Box::pin(exchange.deliver(&mut request)).await;
         }
         match outcome {
             Ok((response, carrier)) => {
                 exchange.in_flight.succeeded();
-                let Exchange { in_flight, method, upload, .. } = exchange;
-                Ok(UpstreamBody::attach(response, &method, carrier, in_flight, upload))
+                let Exchange { in_flight, method, .. } = exchange;
+                Ok(UpstreamBody::attach(response, &method, carrier, in_flight))
             }
             Err(failure) => {
                 if failure.witness == Witness::Server {
@@ -87,17 +91,18 @@ struct Exchange<'a> {
     in_flight: InFlight,
     seat: usize,
     authority: &'a str,
+    early: Early<'a>,
     method: Method,
     upload: Option<Arc<Progress>>,
 }
 
-type Answer = (Response<Incoming>, Carrier);
+type Answer = (Response<()>, Carrier);
 
 /// An attempt that came to nothing.
 struct Failure {
     reject: Reject,
-    /// The request, if sending it once more can do no harm.
-    again: Option<Request<Upload>>,
+    /// Whether sending the request once more can do no harm; then it is as it was.
+    again: bool,
     witness: Witness,
 }
 
@@ -115,126 +120,178 @@ enum Witness {
 }
 
 impl Exchange<'_> {
-    async fn deliver(&self, request: Request<Upload>) -> Result<Answer, Failure> {
+    async fn deliver(&self, request: &mut Request<Upload>) -> Result<Answer, Failure> {
         let upgrade = request.headers().contains_key(UPGRADE);
         if upgrade { self.upgrade(request).await } else { self.pooled(request).await }
     }
 
     /// Over a connection of the pool. A connection that rested may have been closed by its server while
     /// the request was on its way to it: then, and only then, one more attempt is made over a new one.
-    async fn pooled(&self, request: Request<Upload>) -> Result<Answer, Failure> {
+    async fn pooled(&self, request: &mut Request<Upload>) -> Result<Answer, Failure> {
         // What is rare is boxed: it would make the state of every request larger.
         let (lease, origin) = match Seat::ready(self.server(), self.seat) {
             Some(lease) => (lease, Origin::Reused),
             None => match Box::pin(Seat::open(self.server(), self.seat, Want::Any)).await {
                 Ok(lease) => lease,
-                Err(reject) => return Err(Failure::unsent(reject, request)),
+                Err(reject) => return Err(Failure::unsent(reject)),
             },
         };
         match self.attempt(lease, origin, request).await {
-            Err(Failure { again: Some(request), .. }) => Box::pin(self.again(request)).await,
+            Err(Failure { again: true, .. }) => Box::pin(self.again(request)).await,
             outcome => outcome,
         }
     }
 
-    async fn again(&self, request: Request<Upload>) -> Result<Answer, Failure> {
+    async fn again(&self, request: &mut Request<Upload>) -> Result<Answer, Failure> {
         match Seat::open(self.server(), self.seat, Want::Fresh).await {
             Ok((lease, _)) => self.attempt(lease, Origin::New, request).await,
-            Err(reject) => Err(Failure::unsent(reject, request)),
+            Err(reject) => Err(Failure::unsent(reject)),
         }
     }
 
     /// Over a connection that may become a tunnel.
-    async fn upgrade(&self, mut request: Request<Upload>) -> Result<Answer, Failure> {
+    async fn upgrade(&self, request: &mut Request<Upload>) -> Result<Answer, Failure> {
         if self.server().spec.via == Via::Http2 {
             let reject = self.invalid("HTTP/2 knows no Upgrade: use http:// for this server");
-            return Err(Failure { reject, again: None, witness: Witness::Request });
+            return Err(Failure { reject, again: false, witness: Witness::Request });
         }
-        let mut http1 = match connect(self.server(), Purpose::Upgrade).await {
-            Ok(Connected::Http1(http1)) => http1,
-            Ok(Connected::Http2(_)) => return Err(self.invalid("answered an upgrade with HTTP/2").into()),
-            Err(reject) => return Err(Failure::unsent(reject, request)),
-        };
-        self.shape(&mut request, Protocol::Http1)?;
-        let sent = pin!(http1.sender.try_send_request(request));
-        match self.wait(sent, &mut http1.alarm).await {
-            Some(Ok(response)) => Ok(self.accept(response, Carrier::Once(http1))?),
-            Some(Err(error)) => Err(self.fault(error.error()).into()),
+        match connect(self.server(), Purpose::Upgrade).await {
+            Ok(Connected::Http1(http1)) => self.over_http1(http1, None, Origin::New, request).await,
+            Ok(Connected::Http2(_)) => Err(self.invalid("answered an upgrade with HTTP/2").into()),
+            Err(reject) => Err(Failure::unsent(reject)),
+        }
+    }
+
+    async fn attempt(&self, lease: Lease, origin: Origin, request: &mut Request<Upload>) -> Result<Answer, Failure> {
+        match lease {
+            Lease::Http1(http1) => self.over_http1(http1, Some(self.seat), origin, request).await,
+            // Boxed: its future is several times as large as the other's.
+            Lease::Http2(stream) => Box::pin(self.over_http2(stream, origin, request)).await,
+        }
+    }
+
+    async fn over_http1(
+        &self,
+        mut http1: Box<Http1>,
+        seat: Option<usize>,
+        origin: Origin,
+        request: &mut Request<Upload>,
+    ) -> Result<Answer, Failure> {
+        self.shape(request, Protocol::Http1)?;
+        let bodiless = request.body().is_end_stream();
+        let mut sending = http1.begin(request);
+        let mut deadline = None;
+        let answer = poll_fn(|cx| match http1.poll_answer(cx, &mut sending, self.early) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => self.poll_late(cx, &mut http1.alarm, &mut deadline).map(|()| None),
+        });
+        match answer.await {
+            Some(Ok(head)) => Ok(self.accept_http1(head, http1, seat, sending)?),
+            Some(Err(fault)) => Err(self.failure_http1(fault, origin, bodiless)),
             None => Err(Reject::new(Reason::UpstreamTimeout, self.server().name.clone()).into()),
         }
     }
 
-    async fn attempt(&self, lease: Lease, origin: Origin, mut request: Request<Upload>) -> Result<Answer, Failure> {
-        let protocol = match lease {
-            Lease::Http1(_) => Protocol::Http1,
-            Lease::Http2(_) => Protocol::Http2,
+    fn accept_http1(
+        &self,
+        head: Head,
+        mut http1: Box<Http1>,
+        seat: Option<usize>,
+        sending: Sending,
+    ) -> Result<Answer, Reject> {
+        let sending = if http1.has_sent(&sending) { None } else { Some(sending) };
+        if head.status == StatusCode::SWITCHING_PROTOCOLS && (seat.is_some() || sending.is_some()) {
+            return Err(self.invalid("switched protocols without being asked"));
+        }
+        let inbound = head.inbound(&self.method).map_err(|wrong| self.invalid(wrong))?;
+        http1.expect(inbound, head.persists());
+        let mut response = Response::new(());
+        *response.version_mut() = head.version;
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        Ok((response, Carrier::Http1(OnHttp1 { http1, seat, sending })))
+    }
+
+    /// A request without a body that met the end of a connection is as it was, and may be sent once more if no byte of it
+    /// was sent, or if it may be done twice (RFC 9110 §9.2.2) and no byte of an answer came.
+    fn failure_http1(&self, fault: Fault, origin: Origin, bodiless: bool) -> Failure {
+        let ended = origin == Origin::Reused && fault::is_closed_early_http1(&fault);
+        let (heard, sent) = match &fault {
+            Fault::Ended { heard, sent, .. } => (*heard, *sent),
+            Fault::Invalid(_) | Fault::Request(_) => (true, true),
         };
-        self.shape(&mut request, protocol)?;
-        let spare = Spare::of(&request, origin);
-        let (outcome, carrier) = match lease {
-            Lease::Http1(mut http1) => {
-                let sent = pin!(http1.sender.try_send_request(request));
-                (self.wait(sent, &mut http1.alarm).await, Carrier::Http1(http1, self.seat))
-            }
-            Lease::Http2(stream) => {
-                let mut alarm = Alarm::default();
-                let sent = pin!(stream.sender().try_send_request(request));
-                (self.wait(sent, &mut alarm).await, Carrier::Http2(stream, alarm))
-            }
-        };
-        match outcome {
-            Some(Ok(response)) => Ok(self.accept(response, carrier)?),
-            Some(Err(error)) => Err(self.failure(error, &carrier, origin, spare)),
-            None => Err(self.late(&carrier).into()),
+        let harmless = bodiless && !heard && (!sent || form::is_idempotent(&self.method));
+        let witness = if ended { Witness::Connection } else { Witness::Server };
+        Failure { reject: fault::of_http1(&self.server().name, fault), again: ended && harmless, witness }
+    }
+
+    async fn over_http2(
+        &self,
+        stream: Stream,
+        origin: Origin,
+        request: &mut Request<Upload>,
+    ) -> Result<Answer, Failure> {
+        self.shape(request, Protocol::Http2)?;
+        let spare = Spare::of(request, origin);
+        let (mut alarm, mut deadline) = (Alarm::default(), None);
+        let sender = &mut stream.sender();
+        let mut sent = pin!(sender.try_send_request(mem::replace(request, Request::new(Upload::Empty))));
+        let answer = poll_fn(|cx| match sent.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => self.poll_late(cx, &mut alarm, &mut deadline).map(|()| None),
+        });
+        match answer.await {
+            Some(Ok(response)) => Ok(self.accept_http2(response, stream, alarm)?),
+            Some(Err(error)) => Err(self.failure_http2(error, &stream, origin, spare, request)),
+            None => Err(self.late(&stream).into()),
         }
     }
 
-    fn accept(&self, response: Response<Incoming>, carrier: Carrier) -> Result<Answer, Reject> {
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS && !matches!(carrier, Carrier::Once(_)) {
+    fn accept_http2(&self, response: Response<Incoming>, stream: Stream, alarm: Alarm) -> Result<Answer, Reject> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(self.invalid("switched protocols without being asked"));
         }
         form::check_length(response.headers()).map_err(|what| self.invalid(what))?;
-        if let Carrier::Http2(stream, _) = &carrier {
-            stream.answered();
-        }
-        Ok((response, carrier))
+        stream.answered();
+        let (head, incoming) = response.into_parts();
+        let carrier = Carrier::Http2(OnHttp2 { incoming, stream, alarm, upload: self.upload.clone() });
+        Ok((Response::from_parts(head, ()), carrier))
     }
 
-    fn failure(
+    /// hyper hands back what it has not begun to send; then, too, the request is as it was.
+    fn failure_http2(
         &self,
         mut error: TrySendError<Request<Upload>>,
-        carrier: &Carrier,
+        stream: &Stream,
         origin: Origin,
         spare: Option<Spare>,
+        request: &mut Request<Upload>,
     ) -> Failure {
         let unsent = error.take_message().filter(|_| origin == Origin::Reused);
-        let again = unsent.or_else(|| spare.and_then(|spare| spare.harmless_after(error.error())));
-        if let (Carrier::Http2(stream, _), Some(_)) = (carrier, &again) {
+        let harmless = unsent.or_else(|| spare.and_then(|spare| spare.harmless_after(error.error())));
+        let again = harmless.is_some();
+        if let Some(harmless) = harmless {
+            *request = harmless;
             self.server().seat(self.seat).retire(stream);
         }
         let ended = origin == Origin::Reused && fault::is_closed_early(error.error());
         let witness =
             if ended || fault::is_refused_stream(error.error()) { Witness::Connection } else { Witness::Server };
-        Failure { reject: self.fault(error.error()), again, witness }
+        let reject = fault::of_exchange(&self.server().name, error.error(), self.upload.as_deref());
+        Failure { reject, again, witness }
     }
 
-    /// The outcome of `sent`, or nothing if the server takes too long for it.
-    async fn wait<F: Future>(&self, mut sent: Pin<&mut F>, alarm: &mut Alarm) -> Option<F::Output> {
+    /// Ready when the server takes too long for its answer.
+    fn poll_late(&self, cx: &mut Context<'_>, alarm: &mut Alarm, deadline: &mut Option<Instant>) -> Poll<()> {
         let limit = self.server().timeouts.response;
-        alarm.disarm();
-        poll_fn(|cx| {
-            if let Poll::Ready(outcome) = sent.as_mut().poll(cx) {
-                return Poll::Ready(Some(outcome));
+        loop {
+            let at = *deadline.get_or_insert_with(|| after(limit));
+            ready!(alarm.poll(cx, at));
+            match self.late_at(limit) {
+                Some(later) => *deadline = Some(later),
+                None => return Poll::Ready(()),
             }
-            loop {
-                ready!(alarm.poll(cx, limit));
-                match self.late_at(limit) {
-                    Some(later) => alarm.set(later),
-                    None => return Poll::Ready(None),
-                }
-            }
-        })
-        .await
+        }
     }
 
     /// When the server will be late, if it is not late now: an upload that moved has put it off.
@@ -242,10 +299,8 @@ impl Exchange<'_> {
         self.upload.as_ref()?.late_at(limit).filter(|at| *at > Instant::now())
     }
 
-    fn late(&self, carrier: &Carrier) -> Reject {
-        if let Carrier::Http2(stream, _) = carrier
-            && stream.is_silent()
-        {
+    fn late(&self, stream: &Stream) -> Reject {
+        if stream.is_silent() {
             // Nobody got an answer on it for that long: perhaps it leads nowhere any more, and it is shared.
             self.server().seat(self.seat).retire(stream);
         }
@@ -260,10 +315,6 @@ impl Exchange<'_> {
         form::shape(request, protocol, self.server().scheme(), self.authority)
     }
 
-    fn fault(&self, error: &hyper::Error) -> Reject {
-        fault::of_exchange(&self.server().name, error, self.upload.as_deref())
-    }
-
     fn invalid(&self, what: &str) -> Reject {
         Reject::new(Reason::UpstreamInvalid, format!("{}: {what}", self.server().name))
     }
@@ -271,20 +322,19 @@ impl Exchange<'_> {
 
 impl Failure {
     /// No connection with the server could be made.
-    fn unsent(reject: Reject, request: Request<Upload>) -> Self {
-        Self { reject, again: Some(request), witness: Witness::Server }
+    fn unsent(reject: Reject) -> Self {
+        Self { reject, again: true, witness: Witness::Server }
     }
 }
 
 impl From<Reject> for Failure {
     fn from(reject: Reject) -> Self {
-        Self { reject, again: None, witness: Witness::Server }
+        Self { reject, again: false, witness: Witness::Server }
     }
 }
 
-/// The head of a request that was sent over a reused connection, in case the server closed it without
-/// an answer. hyper hands back only what it has not begun to write, and a server that closes an idle
-/// connection often does so while the request is on its way. Made only for requests without a body:
+/// The head of a request that was sent over a reused connection of HTTP/2, in case the server closed it without
+/// an answer or refused the stream: hyper hands back only what it has not begun to write. Made only for requests without a body:
 /// those can be sent once more as they were.
 struct Spare(request::Parts);
 

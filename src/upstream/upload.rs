@@ -109,11 +109,6 @@ impl Progress {
         }
     }
 
-    /// Whether the whole body was taken for sending.
-    pub(super) fn is_over(&self) -> bool {
-        self.stage.load(Relaxed) == ENDED
-    }
-
     /// Why the body broke, if it did.
     pub(super) fn failure(&self) -> Option<Reject> {
         self.failure.lock().as_ref().map(fault::copy)

@@ -193,13 +193,17 @@ fn an_admin_listener_that_others_can_reach_must_be_meant() {
     let (world, config) = world();
     let admin = "[admin]\naddress = \"127.0.0.1:0\"";
     assert!(config.contains(admin));
+    world.write("token", "0123456789abcdef0123456789abcdef");
+    let exposed = config.replace(admin, "[admin]\naddress = \"0.0.0.0:9901\"\npublic = true");
+    let ended = check(&world, &exposed);
+    assert!(ended.code == Some(1) && ended.text.contains("nothing asks them who they are"), "{}", ended.text);
     for (address, public, code) in [
         ("0.0.0.0:9901", "", 1),
         ("10.0.0.1:9901", "", 1),
         ("[::]:9901", "public = false", 1),
         ("[::1]:9901", "", 0),
         ("127.8.8.8:9901", "", 0),
-        ("0.0.0.0:9901", "public = true", 0),
+        ("0.0.0.0:9901", "public = true\ntoken_file = \"token\"", 0),
     ] {
         let config = config.replace(admin, &format!("[admin]\naddress = \"{address}\"\n{public}"));
         let ended = check(&world, &config);

@@ -97,6 +97,7 @@ async fn a_state_file_that_was_cut_off_or_lost_never_lets_anybody_in_again() {
         assert_eq!(Client::with(&world, &lost).refused(&gate).await, "AccessDenied");
         let (status, answer) = deny(&gate, &json!({"trust": "test", "match": {"serial": "1"}, "reason": "x"})).await;
         assert!(status == 500 && answer["error"].as_str().unwrap().contains(STATE), "{status} {answer}");
+        assert!(answer["error"].as_str().unwrap().starts_with("in force, but NOT stored"), "{answer}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), whole[..end], "a broken file is not written over");
         let problems = Gate::try_start(&world, &text).err().expect("a problem");
         assert!(problems.contains(STATE), "{end}: {problems}");
@@ -107,6 +108,80 @@ async fn a_state_file_that_was_cut_off_or_lost_never_lets_anybody_in_again() {
     std::fs::write(&path, &whole).unwrap();
     gate.reload(&text).unwrap();
     assert_eq!(Client::with(&world, &lost).refused(&gate).await, "AccessDenied");
+}
+
+#[tokio::test]
+async fn whoever_is_denied_is_out_although_the_files_have_a_problem_that_has_nothing_to_do_with_it() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let (text, lost) = (config(&world, &backend), lost(&world));
+    let gate = Gate::start(&world, &text);
+    let mut live = Client::with(&world, &lost).connect(&gate).await.unwrap();
+    let (key, broken) = (world.pki.server.key_pem(), format!("{text}\n[http]\nheader_count = 0\n"));
+    world.write("server.key", "not a key");
+    assert!(gate.reload(&broken).is_err());
+
+    let (status, added) = deny(&gate, &entry()).await;
+    assert_eq!(status, 201, "{added}");
+    let mut rest = Vec::new();
+    tokio::time::timeout(Duration::from_secs(1), live.read_to_end(&mut rest)).await.expect("within a second").ok();
+    assert_eq!(Client::with(&world, &lost).refused(&gate).await, "AccessDenied");
+    assert_eq!(Client::with(&world, &lost).tls12().refused(&gate).await, "AccessDenied");
+    assert_eq!(Client::good(&world).get(&gate, "/").await.status, 200);
+
+    // And it may be taken back, and stays through the reload that succeeds again.
+    let id = added["id"].as_str().unwrap();
+    assert_eq!(ask(&gate, &format!("DELETE /deny/{id}"), "").await.0, 200);
+    assert_eq!(Client::with(&world, &lost).get(&gate, "/").await.status, 200);
+    assert_eq!(deny(&gate, &entry()).await.0, 201);
+    world.write("server.key", &key);
+    gate.reload(&text).unwrap();
+    assert_eq!(Client::with(&world, &lost).refused(&gate).await, "AccessDenied");
+}
+
+#[tokio::test]
+async fn an_entry_that_could_not_be_stored_stays_in_force_when_the_file_comes_back_without_it() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let (text, lost, path) = (config(&world, &backend), lost(&world), world.path().join(STATE));
+    let gate = Gate::start(&world, &text);
+    let other = json!({"trust": "test", "match": {"serial": "1"}, "reason": "x"});
+    assert_eq!(deny(&gate, &other).await.0, 201);
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(deny(&gate, &entry()).await.0, 500);
+    assert_eq!(Client::with(&world, &lost).refused(&gate).await, "AccessDenied");
+    let (_, list) = ask(&gate, "GET /deny", "").await;
+    let id = list["deny"].as_array().unwrap().iter().find(|entry| entry["reason"] == "stolen").unwrap()["id"].clone();
+    assert_eq!(ask(&gate, &format!("DELETE /deny/{}", id.as_str().unwrap()), "").await.0, 500, "nobody is let in");
+    std::fs::write(&path, whole).unwrap();
+    gate.reload(&format!("{text}\n# mended\n")).unwrap();
+    assert_eq!(Client::with(&world, &lost).refused(&gate).await, "AccessDenied");
+    // The next change stores all of it.
+    let more = json!({"trust": "test", "match": {"serial": "2"}, "reason": "x"});
+    assert_eq!(deny(&gate, &more).await.0, 201);
+    drop(gate);
+    assert_eq!(Client::with(&world, &lost).refused(&Gate::start(&world, &text)).await, "AccessDenied");
+}
+
+#[tokio::test]
+async fn an_entry_is_in_force_while_a_reload_is_under_way_and_after_it() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let lost = lost(&world);
+    let text = format!("{}\n[reload]\ninterval = \"0s\"\n", config(&world, &backend));
+    let gate = std::sync::Arc::new(Gate::start(&world, &text));
+    for round in 0..20 {
+        let changed = format!("{text}\n# {round}\n");
+        let reload = tokio::task::spawn_blocking({
+            let gate = std::sync::Arc::clone(&gate);
+            move || gate.reload(&changed)
+        });
+        let (status, added) = deny(&gate, &entry()).await;
+        assert_eq!(status, 201);
+        assert_eq!(Client::with(&world, &lost).refused(&gate).await, "AccessDenied", "{round}");
+        reload.await.unwrap().unwrap();
+        assert_eq!(Client::with(&world, &lost).refused(&gate).await, "AccessDenied", "{round}");
+        let id = added["id"].as_str().unwrap();
+        assert_eq!(ask(&gate, &format!("DELETE /deny/{id}"), "").await.0, 200);
+    }
 }
 
 #[tokio::test]
@@ -176,13 +251,32 @@ async fn an_entry_ends_when_it_says_and_leaves_the_file_with_the_next_change() {
 }
 
 #[tokio::test]
-async fn an_entry_that_is_stored_but_not_in_force_is_not_called_done() {
+async fn an_entry_is_in_force_although_the_configuration_file_is_nonsense() {
     let (world, backend) = (World::new(), Backend::echo().await);
     let (text, lost) = (config(&world, &backend), lost(&world));
     let gate = Gate::start(&world, &text);
     std::fs::write(&gate.config, "nonsense").unwrap();
     let (status, answer) = deny(&gate, &entry()).await;
-    assert!(status == 503 && answer["error"].as_str().unwrap().contains("NOT in force"), "{status} {answer}");
+    assert_eq!(status, 201, "{answer}");
+    assert_eq!(Client::with(&world, &lost).refused(&gate).await, "AccessDenied");
     gate.reload(&text).unwrap();
     assert_eq!(Client::with(&world, &lost).refused(&gate).await, "AccessDenied");
+}
+
+#[tokio::test]
+async fn a_pattern_too_many_is_refused_and_nothing_is_written() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let text = config(&world, &backend).replace("deny_state", "deny = \"denied.toml\"\ndeny_state");
+    let entry = |n: usize| format!("[[deny]]\nmatch = {{ subject_cn = \"*x{n}*\" }}\nreason = \"x\"\n");
+    world.write("denied.toml", &(0..100).map(entry).collect::<String>());
+    let gate = Gate::start(&world, &text);
+    let loose = json!({"trust": "test", "match": {"subject_cn": "*lost*"}, "reason": "x"});
+    let (status, answer) = deny(&gate, &loose).await;
+    assert!(status == 507 && answer["error"].as_str().unwrap().contains("more than 100 entries"), "{status} {answer}");
+    assert!(!world.path().join(STATE).exists());
+    // Others have room.
+    assert_eq!(deny(&gate, &self::entry()).await.0, 201);
+    assert_eq!(Client::with(&world, &lost(&world)).refused(&gate).await, "AccessDenied");
+    world.write("denied.toml", &(0..101).map(entry).collect::<String>());
+    assert!(gate.reload(&text).unwrap_err().join("\n").contains("deny[100]: more than 100 entries"));
 }

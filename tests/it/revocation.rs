@@ -68,6 +68,66 @@ async fn a_crl_past_its_next_update_is_worth_what_the_trust_store_says() {
     }
 }
 
+/// A list whose successor is due in this many seconds.
+fn due_in(seconds: u64) -> RevocationSpec {
+    let now = Duration::from_secs(now().as_secs());
+    let validity = Validity { not_before: now, not_after: now + Duration::from_secs(seconds) };
+    RevocationSpec { validity, ..RevocationSpec::new(now) }
+}
+
+#[tokio::test]
+async fn live_connections_end_with_their_crl_where_an_old_one_is_worth_nothing() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    write_crl(&world, &due_in(3));
+    // They share the file, and none is to read what was written for the next.
+    let gate = |policy: &str| {
+        let text = config(&world, &backend, &format!("crl = [\"ca.crl\"]\ncrl_expired = \"{policy}\""));
+        format!("{text}\n[reload]\ninterval = \"0s\"\n")
+    };
+    let (reject, grace, warn) =
+        (Gate::start(&world, &gate("reject")), Gate::start(&world, &gate("2s")), Gate::start(&world, &gate("warn")));
+    let mut live = Vec::new();
+    for gate in [&reject, &grace, &warn] {
+        let mut stream = Client::good(&world).connect(gate).await.unwrap();
+        stream.write_all(b"GET /slow?ms=20000 HTTP/1.1\r\nhost: api.test\r\n\r\n").await.unwrap();
+        gate.wait_for_metric("portcullis_requests_in_flight", 1.0).await;
+        live.push(stream);
+    }
+    let ends = async |stream: &mut tokio_rustls::client::TlsStream<tokio::net::TcpStream>, within| {
+        tokio::time::timeout(within, stream.read_to_end(&mut Vec::new())).await.is_ok()
+    };
+    assert!(ends(&mut live[0], Duration::from_secs(6)).await, "reject");
+    assert!(reject.log_line("crl_expired").contains("CN=good"));
+    assert!(ends(&mut live[1], Duration::from_secs(4)).await, "grace");
+    assert!(!ends(&mut live[2], Duration::from_millis(500)).await, "warn");
+    for (gate, cut) in [(&reject, 1.0), (&grace, 1.0), (&warn, 0.0)] {
+        assert_eq!(gate.metric("portcullis_revocation_enforced_seconds_bucket{le=\"1.0\"}").await, cut);
+    }
+}
+
+#[tokio::test]
+async fn the_next_crl_in_time_keeps_live_connections_and_a_clock_that_steps_over_its_end_does_not() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    write_crl(&world, &due_in(3));
+    let text = config(&world, &backend, "crl = [\"ca.crl\"]");
+    let gate = Gate::start(&world, &text);
+    let mut live = Client::good(&world).connect(&gate).await.unwrap();
+    write_crl(&world, &RevocationSpec { number: 2, ..RevocationSpec::new(now()) });
+    gate.reload(&format!("{text}\n# next\n")).unwrap();
+    let mut head = [0; 12];
+    // Longer than the first one counted.
+    let early = tokio::time::timeout(Duration::from_secs(5), live.read_exact(&mut head)).await;
+    assert!(early.is_err(), "it was ended");
+    live.write_all(b"GET / HTTP/1.1\r\nhost: api.test\r\n\r\n").await.unwrap();
+    live.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    gate.clock.advance(Duration::from_hours(8 * 24));
+    live.write_all(b"GET / HTTP/1.1\r\nhost: api.test\r\n\r\n").await.unwrap();
+    let mut rest = Vec::new();
+    let _ = live.read_to_end(&mut rest).await;
+    assert!(String::from_utf8_lossy(&rest).contains("crl_expired"), "{}", String::from_utf8_lossy(&rest));
+}
+
 #[tokio::test]
 async fn a_crl_that_is_not_what_it_should_be_stops_a_start_and_changes_nothing_at_a_reload() {
     let (world, backend) = (World::new(), Backend::echo().await);
@@ -118,6 +178,89 @@ async fn a_crl_that_is_not_what_it_should_be_stops_a_start_and_changes_nothing_a
     assert_eq!(Client::with(&world, &lost).refused(&gate).await, "CertificateRevoked");
 }
 
+/// A gate that keeps its state, and the file of it.
+fn keeping(world: &World, backend: &Backend) -> (String, std::path::PathBuf) {
+    let text = config(world, backend, "crl = [\"ca.crl\"]\ncrl_state = \"crl.state.toml\"");
+    (text, world.path().join("crl.state.toml"))
+}
+
+#[tokio::test]
+async fn a_crl_that_was_rolled_back_while_the_gate_was_down_is_refused_at_the_next_start() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let (text, state) = keeping(&world, &backend);
+    let lost = world.client(|_| ());
+    let older = world.pki.ca.revocation_list(&RevocationSpec { number: 6, ..RevocationSpec::new(now()) }).unwrap();
+    let newer = RevocationSpec { number: 7, ..RevocationSpec::new(now()) }.revoke(&lost).unwrap();
+    let newer = world.pki.ca.revocation_list(&newer).unwrap();
+    let path = world.path().join("ca.crl");
+    std::fs::write(&path, &older).unwrap();
+    let gate = Gate::start(&world, &text);
+    gate.find_log(|line| line.contains("crl.state.toml: not there yet") && line.contains("\"WARN\""));
+    std::fs::write(&path, &newer).unwrap();
+    gate.reload(&format!("{text}\n# next\n")).unwrap();
+    assert_eq!(Client::with(&world, &lost).refused(&gate).await, "CertificateRevoked");
+    drop(gate);
+
+    std::fs::write(&path, &older).unwrap();
+    let problems = Gate::try_start(&world, &text).err().expect("a rolled back list");
+    assert!(problems.contains("the CRL of CN=Test CA is older than the one that is in force, or was"), "{problems}");
+    // None at all is no better.
+    let empty = world.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let problems = Gate::try_start(&world, &text.replace("[\"ca.crl\"]", "[\"empty\"]")).err().expect("no list");
+    assert!(problems.contains("the CRL of CN=Test CA is gone"), "{problems}");
+    std::fs::write(&path, &newer).unwrap();
+    let gate = Gate::start(&world, &text);
+    assert_eq!(Client::with(&world, &lost).refused(&gate).await, "CertificateRevoked");
+    drop(gate);
+
+    // On purpose: without its state.
+    std::fs::remove_file(&state).unwrap();
+    std::fs::write(&path, &older).unwrap();
+    assert_eq!(Client::with(&world, &lost).get(&Gate::start(&world, &text), "/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_state_of_crls_that_is_not_whole_stops_a_start_and_one_that_cannot_be_written_stops_nothing() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let (text, state) = keeping(&world, &backend);
+    let lost = world.client(|_| ());
+    write_crl(&world, &RevocationSpec::new(now()));
+    drop(Gate::start(&world, &text));
+    let whole = std::fs::read_to_string(&state).unwrap();
+    for bad in ["", "garbage", whole.get(..whole.len() / 2).unwrap()] {
+        std::fs::write(&state, bad).unwrap();
+        let problems = Gate::try_start(&world, &text).err().expect("a state that is not whole");
+        assert!(problems.contains("crl.state.toml"), "{problems}");
+    }
+    std::fs::write(&state, whole).unwrap();
+    let gate = Gate::start(&world, &text);
+    // A folder in the way of the new file.
+    std::fs::create_dir(world.path().join(".crl.state.toml.new")).unwrap();
+    write_crl(&world, &RevocationSpec { number: 2, ..RevocationSpec::new(now()).revoke(&lost).unwrap() });
+    gate.reload(&format!("{text}\n# next\n")).unwrap();
+    assert_eq!(Client::with(&world, &lost).refused(&gate).await, "CertificateRevoked");
+    gate.find_log(|line| line.contains("crl.state.toml: cannot be written") && line.contains("\"ERROR\""));
+}
+
+#[tokio::test]
+async fn a_ca_may_leave_together_with_its_crl() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let folder = world.path().join("crls");
+    std::fs::create_dir(&folder).unwrap();
+    let list = |ca: &portcullis::tools::pki::Authority| ca.revocation_list(&RevocationSpec::new(now())).unwrap();
+    std::fs::write(folder.join("a.crl"), list(&world.pki.ca)).unwrap();
+    std::fs::write(folder.join("b.crl"), list(&world.pki.foreign_ca)).unwrap();
+    let both = config(&world, &backend, "crl = [\"crls\"]").replace("[\"ca.pem\"]", "[\"ca.pem\", \"foreign-ca.pem\"]");
+    let gate = Gate::start(&world, &both);
+    std::fs::remove_file(folder.join("b.crl")).unwrap();
+    assert!(gate.reload(&both).unwrap_err().join("\n").contains("the CRL of CN=Foreign CA is gone"));
+    gate.reload(&both.replace(", \"foreign-ca.pem\"", "")).unwrap();
+    assert_eq!(Client::good(&world).get(&gate, "/").await.status, 200);
+    std::fs::remove_file(folder.join("a.crl")).unwrap();
+    assert!(gate.reload(&both.replace(", \"foreign-ca.pem\"", "# x\n")).is_err());
+}
+
 #[tokio::test]
 async fn a_folder_of_crls_in_pem_and_der_is_read_whole() {
     let (world, backend) = (World::new(), Backend::echo().await);
@@ -149,6 +292,81 @@ fn openssl_pem(der: &[u8]) -> Vec<u8> {
         .expect("the openssl command, which these tests need");
     openssl.stdin.take().unwrap().write_all(der).unwrap();
     openssl.wait_with_output().unwrap().stdout
+}
+
+#[tokio::test]
+async fn a_file_of_gigabytes_is_refused_without_being_read() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let lost = world.client(|_| ());
+    write_crl(&world, &RevocationSpec::new(now()).revoke(&lost).unwrap());
+    world.write("denied.toml", "");
+    let text = config(&world, &backend, "crl = [\"ca.crl\"]\ndeny = \"denied.toml\"");
+    let gate = Gate::start(&world, &text);
+    for name in ["ca.crl", "denied.toml", "ca.pem"] {
+        let path = world.path().join(name);
+        let whole = std::fs::read(&path).unwrap();
+        // Sparse: it has no content, and no disk has to have room for it.
+        std::fs::File::create(&path).unwrap().set_len(8 << 30).unwrap();
+        let began = std::time::Instant::now();
+        let problems = gate.reload(&format!("{text}\n# {name}\n")).expect_err(name).join("\n");
+        assert!(problems.contains(name) && problems.contains("larger than"), "{problems}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{name}: {:?}", began.elapsed());
+        assert_eq!(Client::with(&world, &lost).refused(&gate).await, "CertificateRevoked", "{name}");
+        assert!(Gate::try_start(&world, &text).err().expect(name).contains("larger than"));
+        std::fs::write(&path, whole).unwrap();
+    }
+    gate.reload(&text).unwrap();
+}
+
+#[tokio::test]
+async fn lists_that_are_swapped_behind_a_link_renamed_over_or_half_written_are_taken_whole_or_not_at_all() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let clients: Vec<_> = (0..3).map(|n| world.client(|spec| spec.cn = format!("lost-{n}"))).collect();
+    let list = |number: usize| {
+        let spec = RevocationSpec { number: number as u64, ..RevocationSpec::new(now()) };
+        let spec = clients[..number].iter().fold(spec, |spec, lost| spec.revoke(lost).unwrap());
+        world.pki.ca.revocation_list(&spec).unwrap()
+    };
+    for version in ["one", "two"] {
+        std::fs::create_dir(world.path().join(version)).unwrap();
+    }
+    std::fs::write(world.path().join("one/ca.crl"), list(0)).unwrap();
+    std::fs::write(world.path().join("two/ca.crl"), list(1)).unwrap();
+    std::os::unix::fs::symlink("one", world.path().join("data")).unwrap();
+    world.write("denied.toml", "");
+    let watched = "\n[reload]\ninterval = \"100ms\"\n";
+    let text = config(&world, &backend, "crl = [\"data/ca.crl\"]\ndeny = \"denied.toml\"") + watched;
+    let gate = Gate::start(&world, &text);
+    let generation = async |least: f64| gate.wait_for_metric("portcullis_config_generation", least).await;
+
+    std::os::unix::fs::symlink("two", world.path().join("next")).unwrap();
+    std::fs::rename(world.path().join("next"), world.path().join("data")).unwrap();
+    generation(2.0).await;
+    assert_eq!(Client::with(&world, &clients[0]).refused(&gate).await, "CertificateRevoked");
+
+    std::fs::write(world.path().join("two/new"), list(2)).unwrap();
+    std::fs::rename(world.path().join("two/new"), world.path().join("two/ca.crl")).unwrap();
+    generation(3.0).await;
+    assert_eq!(Client::with(&world, &clients[1]).refused(&gate).await, "CertificateRevoked");
+
+    let (whole, path) = (list(3), world.path().join("two/ca.crl"));
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    const REFUSED: &str = "portcullis_config_reloads_total{result=\"refused\"}";
+    gate.wait_for_metric(REFUSED, 1.0).await;
+    assert_eq!(Client::with(&world, &clients[1]).refused(&gate).await, "CertificateRevoked");
+    assert_eq!(Client::with(&world, &clients[2]).get(&gate, "/").await.status, 200);
+    std::fs::write(&path, &whole).unwrap();
+    generation(4.0).await;
+    assert_eq!(Client::with(&world, &clients[2]).refused(&gate).await, "CertificateRevoked");
+
+    // A typo in the deny list: what is in force stays, and the line is told.
+    world.write("denied.toml", "[[deny]]\nmatch = { subject_cm = \"good\" }\nreason = \"x\"\n");
+    gate.wait_for_metric(REFUSED, 2.0).await;
+    gate.find_log(|line| line.contains("denied.toml:2:") && line.contains("did you mean `subject_cn`?"));
+    assert_eq!(Client::with(&world, &clients[0]).refused(&gate).await, "CertificateRevoked");
+    world.write("denied.toml", "[[deny]]\nmatch = { subject_cn = \"good\" }\nreason = \"x\"\n");
+    generation(5.0).await;
+    assert_eq!(Client::good(&world).refused(&gate).await, "AccessDenied");
 }
 
 #[tokio::test]

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use portcullis::tools::pki::{LeafSpec, Validity};
+use portcullis::tools::pki::{Authority, KeyKind, LeafSpec, Validity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{Backend, Client, Gate, World, unix};
 
 /// Seconds: a connection is asked to finish five seconds before its end, and a test has to get a
 /// request in before that.
-const SOON: i64 = 7;
-const AFTER_SOON: Duration = Duration::from_secs(9);
+const SOON: i64 = 8;
+const AFTER_SOON: Duration = Duration::from_secs(10);
 
 /// The usual file, with the test CA ending `seconds` from now, and the other CA beside it.
 fn config(world: &World, backend: &Backend, seconds: i64) -> String {
@@ -50,6 +50,57 @@ async fn a_gate_starts_and_reloads_with_an_anchor_whose_end_is_past() {
     assert_eq!(Client::good(&world).refused(&gate).await, "CertificateExpired");
     gate.reload(&format!("{text}\n[http]\nheader_count = 99\n")).unwrap();
     assert_eq!(of_new_ca(&world).get(&gate, "/").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_anchor_that_expires_lets_nobody_in_and_keeps_no_change_from_being_made() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let within = |not_after| Validity { not_before: Duration::ZERO, not_after };
+    let soon = Authority::within("Soon CA", KeyKind::EcdsaP256, within(unix() + Duration::from_hours(1))).unwrap();
+    world.write("soon.pem", &soon.pem());
+    let client = soon.issue(&LeafSpec::client("late", Validity::LONG)).unwrap();
+    let client = Client::with(&world, &client);
+
+    // The only one, and it ends while the gate runs.
+    let only = world.config(backend.address).replace("\"ca.pem\"", "\"soon.pem\"");
+    let gate = Gate::start(&world, &only);
+    assert_eq!(client.get(&gate, "/").await.status, 200);
+    gate.clock.advance(Duration::from_hours(2));
+    assert_eq!(client.refused(&gate).await, "CertificateExpired");
+    gate.reload(&format!("{only}\n[http]\nheader_count = 99\n")).unwrap();
+    let warned = |line: &str| line.contains("soon.pem: CN=Soon CA expired on ") && line.contains("\"WARN\"");
+    assert!(!gate.lines(|line| warned(line) && line.contains("portcullis::reload")).is_empty());
+    assert_eq!(client.refused(&gate).await, "CertificateExpired");
+    // With the new one beside it.
+    gate.reload(&only.replace("\"soon.pem\"", "\"soon.pem\", \"ca.pem\"")).unwrap();
+    assert_eq!(Client::good(&world).get(&gate, "/").await.status, 200);
+    assert_eq!(client.refused(&gate).await, "CertificateExpired");
+}
+
+#[tokio::test]
+async fn a_gate_starts_with_an_expired_anchor_beside_one_that_lives_and_not_with_none() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let text = world.config(backend.address);
+    let day = Duration::from_hours(24);
+    let (past, future) = (Validity::over(unix()), Validity { not_before: unix() + day, not_after: unix() + 2 * day });
+    for (validity, said) in [(past, "Other CA expired on "), (future, "Other CA is not valid before ")] {
+        world.write("other.pem", &Authority::within("Other CA", KeyKind::EcdsaP256, validity).unwrap().pem());
+        let gate = Gate::start(&world, &text.replace("\"ca.pem\"", "\"other.pem\", \"ca.pem\""));
+        assert_eq!(Client::good(&world).get(&gate, "/").await.status, 200);
+        gate.find_log(|line| line.contains(said) && line.contains("\"WARN\""));
+        let problems = Gate::try_start(&world, &text.replace("\"ca.pem\"", "\"other.pem\"")).err().expect(said);
+        assert!(problems.contains(said), "{problems}");
+    }
+    // One that is not valid yet waits for its time.
+    let soon = Validity { not_before: unix() + Duration::from_hours(1), not_after: unix() + day };
+    let other = Authority::within("Other CA", KeyKind::EcdsaP256, soon).unwrap();
+    world.write("other.pem", &other.pem());
+    let client = Client::with(&world, &other.issue(&LeafSpec::client("early", Validity::LONG)).unwrap());
+    let gate = Gate::start(&world, &text.replace("\"ca.pem\"", "\"other.pem\", \"ca.pem\""));
+    client.refused(&gate).await;
+    assert!(gate.log_line("cert_not_yet_valid").contains("its anchor CN=Other CA before "));
+    gate.clock.advance(Duration::from_hours(2));
+    assert_eq!(client.get(&gate, "/").await.status, 200);
 }
 
 async fn talking(client: &Client, gate: &Gate) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {

@@ -233,12 +233,23 @@ pub(crate) static ADMIN: Table = Table {
     form: Form::Single,
     doc: "Where `/metrics`, `/live`, `/ready`, `/config/status` and `/deny` are served, in the clear and to whoever can connect. Without this section they are not.",
     keys: &[
-        Key::new("address", Kind::Value("address and port"), Default(r#""127.0.0.1:9901""#), "Where to listen."),
+        Key::new(
+            "address",
+            Kind::Value("address and port, or `\"unix:PATH\"`"),
+            Default(r#""127.0.0.1:9901""#),
+            "Where to listen; a Unix socket is the gate's user's alone.",
+        ),
         Key::new(
             "public",
             Kind::Flag,
             Default("false"),
             "Must be `true` for an address that others can reach: what is served there tells about your clients.",
+        ),
+        Key::new(
+            "token_file",
+            Kind::Value("file"),
+            Optional(r#""admin.token""#),
+            "A file with one token of 32 to 512 characters. `Authorization: Bearer TOKEN` is then wanted for every change, and where others can connect, which takes a token, for all but `/live` and `/ready`. A new token counts with the next reload.",
         ),
     ],
 };

@@ -77,6 +77,12 @@ pub(crate) static TRUST: Table = Table {
             "What becomes of certificates of an authority that no list covers: by default a list of one authority does not lock out the clients of another.",
         ),
         Key::new(
+            "crl_state",
+            Kind::Value("file"),
+            Optional(r#""mobile.crl-state.toml""#),
+            "Where the gate keeps which CRL of each issuer was the newest, so that a list that was rolled back while it was down is refused at the next start. It alone writes this file, and its folder must be writable; that it is not there is a warning, that it is not whole a problem. Without it a restart forgets.",
+        ),
+        Key::new(
             "deny",
             Kind::Value("file"),
             Optional(r#""denied.toml""#),
@@ -87,6 +93,38 @@ pub(crate) static TRUST: Table = Table {
             Kind::Value("file"),
             Optional(r#""denied.state.toml""#),
             "Where the gate keeps what `POST /deny` of the admin listener denies. It alone writes this file, and its folder must be writable; the file need not be there at first. Without it this trust store takes no such request.",
+        ),
+        Key::new(
+            "stack",
+            Kind::Tables(&STACK),
+            Optional(r#"{ mode = "shadow", allow = ["t13d1515h2_*"] }"#),
+            "Which client software may show its certificates.",
+        ),
+    ],
+};
+
+pub(crate) static STACK: Table = Table {
+    name: "stack",
+    form: Form::Inline,
+    doc: "Which client software may show the certificates of a trust store, by JA4 ([how to get there](recipes.md#certificates-and-the-software-they-were-issued-for)).",
+    keys: &[
+        Key::new(
+            "mode",
+            Kind::Word(&["off", "learn", "shadow", "enforce"]),
+            Default(r#""off""#),
+            "What becomes of other software: nothing, it is learned, it is counted and logged, or it is refused in its handshake and its live connections are cut.",
+        ),
+        Key::new(
+            "allow",
+            Kind::Value("JA4s, or with `*` for whole parts"),
+            DefaultBut { default: "[]", example: r#"["t13d1515h2_8daaf6152771_f37e75b10bcc", "t13d1517h2_*"]"# },
+            "Which software may: its JA4, or the stable form of it. Required to shadow and to enforce.",
+        ),
+        Key::new(
+            "learned",
+            Kind::Value("file"),
+            Optional(r#""mobile.learned.toml""#),
+            "Where `learn` writes what it has seen, ready to be copied into `allow`: at most every five seconds, and at the end. It alone writes this file, and its folder must be writable.",
         ),
     ],
 };
@@ -149,6 +187,29 @@ pub(crate) static KEPT: Table = Table {
     ],
 };
 
+/// The newest revocation lists; nobody else writes this file, so no document shows it.
+pub(crate) static CRL_STATE: Table = Table {
+    name: "crl state file",
+    form: Form::Inline,
+    doc: "",
+    keys: &[
+        Key::new("entries", Kind::Count { least: 0, most: 100_000 }, Required("0"), "How many there are."),
+        Key::new("crl", Kind::Tables(&MARK), Optional("[]"), "The entries."),
+    ],
+};
+
+pub(crate) static MARK: Table = Table {
+    name: "crl",
+    form: Form::Inline,
+    doc: "The newest list of an issuer.",
+    keys: &[
+        Key::new("issuer", Kind::Value("text"), Required(r#""CN=CA""#), "Who issued it."),
+        Key::new("name", Kind::Value("digest"), Required(r#""00""#), "SHA-256 of the issuer's DER Name."),
+        Key::new("number", Kind::Value("hexadecimal digits"), Optional(r#""07""#), "Its cRLNumber."),
+        Key::new("this_update", Kind::Value("time"), Required("2027-01-31T12:00:00Z"), "When it was issued."),
+    ],
+};
+
 pub(crate) static LIMIT: Table = Table {
     name: "limit",
     form: Form::Named("per-device"),
@@ -156,9 +217,9 @@ pub(crate) static LIMIT: Table = Table {
     keys: &[
         Key::new(
             "key",
-            Kind::Words(&["identity", "address", "prefix", "host", "route", "all"]),
+            Kind::Words(&["identity", "address", "prefix", "fingerprint", "host", "route", "all"]),
             Required(r#""identity""#),
-            "What is counted apart: requests that agree in all of these share a count. `all`, alone, is one count for everybody; `identity` counts by `prefix` where there is no certificate.",
+            "What is counted apart: requests that agree in all of these share a count. `all`, alone, is one count for everybody; `identity` counts by `prefix` where there is no certificate. `fingerprint` is the client's software ([fingerprints](headers.md#fingerprints)): many clients share one, and a client can change it.",
         ),
         Key::new("rate", Kind::Rate { most: MAX_RATE }, Required(r#""600/m""#), "The sustained rate."),
         Key::new(
@@ -249,9 +310,9 @@ pub(crate) static UPSTREAM: Table = Table {
         ),
         Key::new(
             "forward",
-            Kind::Words(&["client-cert", "client-cert-chain", "plain", "xfcc"]),
+            Kind::Words(&["client-cert", "client-cert-chain", "plain", "xfcc", "fingerprint"]),
             Default(r#"["client-cert", "plain"]"#),
-            "Identity headers that the servers get: RFC 9440 `Client-Cert` and `Client-Cert-Chain`, `X-Client-Cert-*`, Envoy's `X-Forwarded-Client-Cert`.",
+            "Headers about the client that the servers get: RFC 9440 `Client-Cert` and `Client-Cert-Chain`, `X-Client-Cert-*`, Envoy's `X-Forwarded-Client-Cert`; `X-Client-Ja4*` and `X-Client-H2`.",
         ),
     ],
 };

@@ -188,7 +188,7 @@ pub(crate) static PATH: Table = Table {
 pub(crate) static MATCHER: Table = Table {
     name: "matcher",
     form: Form::Inline,
-    doc: "Conditions on one identity: all keys must hold, and of a key's values any. Patterns may have `*`, which stays within the part of a name, and `**`, which does not.",
+    doc: "Conditions on one identity and on the software that shows it: all keys must hold, and of a key's values any. Patterns may have `*`, which stays within the part of a name, and `**`, which does not.",
     keys: &[
         Key::new("subject_cn", Kind::Value(PATTERNS), Optional(r#""device-*""#), "Subject commonName."),
         Key::new("subject_o", Kind::Value(PATTERNS), Optional(r#""Example""#), "Subject organizationName."),
@@ -235,6 +235,18 @@ pub(crate) static MATCHER: Table = Table {
         Key::new("ip", Kind::Value("networks"), Optional(r#""10.0.0.0/8""#), "An iPAddress, by network."),
         Key::new("fingerprint", Kind::Value("SHA-256 digests"), Optional(DIGEST), "SHA-256 of the certificate."),
         Key::new("spki", Kind::Value("SHA-256 digests"), Optional(DIGEST), "SHA-256 of the public key (SPKI)."),
+        Key::new(
+            "ja4",
+            Kind::Value("JA4s, or with `*` for whole parts"),
+            Optional(r#""t13d1516h2_*""#),
+            "JA4 of the client's ClientHello, or its stable form ([fingerprints](headers.md#fingerprints)).",
+        ),
+        Key::new(
+            "h2",
+            Kind::Value("HTTP/2 fingerprints"),
+            Optional(r#""2:0;4:65535|00|0|m,a,s,p""#),
+            "Fingerprint of the client's HTTP/2, exactly; in routes only.",
+        ),
     ],
 };
 

@@ -87,7 +87,7 @@ fn broken_upstreams() {
         ),
         (
             with(":9000\"]", ":9000\"]\nforward = [\"xfc\", \"plain\"]\neject_for = \"0s\"\nmax_idle = 10001"),
-            "c.toml:18:12: upstream.api.forward[0]: \"xfc\" is not one of client-cert, client-cert-chain, plain, xfcc\n  hint: did you mean \"xfcc\"?\n\
+            "c.toml:18:12: upstream.api.forward[0]: \"xfc\" is not one of client-cert, client-cert-chain, plain, xfcc, fingerprint\n  hint: did you mean \"xfcc\"?\n\
              c.toml:19:13: upstream.api.eject_for: less than 100ms, the least it may be\n\
              c.toml:20:12: upstream.api.max_idle: more than 10000, the most it may be",
         ),
@@ -199,7 +199,18 @@ fn broken_process() {
             "[admin]\naddress = \"0.0.0.0:9901\"",
             1,
             "admin.address: others can reach 0.0.0.0:9901, and what is served there tells about your clients\n  \
-             hint: public = true if that is meant; an address like \"127.0.0.1:9901\" if not",
+             hint: public = true if that is meant, with a token_file; an address like \"127.0.0.1:9901\" if not",
+        ),
+        (
+            "[admin]\naddress = \"0.0.0.0:9901\"\npublic = true",
+            1,
+            "admin.address: others can reach 0.0.0.0:9901, and nothing asks them who they are\n  \
+             hint: token_file = \"FILE\", with a line of `openssl rand -hex 32` in it",
+        ),
+        (
+            "[admin]\naddress = \"unix:a.sock\"",
+            1,
+            "admin.address: not the whole path of a socket, like \"unix:/run/portcullis/admin.sock\"",
         ),
         ("[log]\nlevel = \"\"", 1, "log.level: empty: nothing would be logged"),
         (

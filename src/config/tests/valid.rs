@@ -247,11 +247,13 @@ fn what_nothing_names_is_a_warning_with_a_place() {
 }
 
 #[test]
-fn an_admin_listener_needs_a_section_and_a_public_one_a_word_more() {
+fn an_admin_listener_needs_a_section_and_a_public_one_a_word_and_a_token_more() {
     let admin = |text: &str| config(&format!("{BASE}[admin]\n{text}\n")).admin.map(|admin| admin.address.to_string());
     assert_eq!(admin("").as_deref(), Some("127.0.0.1:9901"));
     assert_eq!(admin("address = \"[::1]:1\"").as_deref(), Some("[::1]:1"));
-    assert_eq!(admin("address = \"0.0.0.0:1\"\npublic = true").as_deref(), Some("0.0.0.0:1"));
+    let public = "address = \"0.0.0.0:1\"\npublic = true\ntoken_file = \"token\"";
+    assert_eq!(admin(public).as_deref(), Some("0.0.0.0:1"));
+    assert_eq!(admin("address = \"unix:/run/a.sock\"").as_deref(), Some("unix:/run/a.sock"));
 }
 
 #[test]

@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::super::framing::Framing;
 use super::super::terms::Terms;
-use super::super::wire::{GLANCE, Wire};
+use super::super::wire::Wire;
 use super::*;
+use crate::codec::GLANCE;
+use crate::codec::framing::Framing;
 
 /// Counts calls that a socket would pay for.
 struct Counted {
@@ -68,10 +69,10 @@ async fn what_is_read_ahead_is_bounded_and_given_back() {
     client.write_all(&vec![b'x'; 1 << 20]).await.unwrap();
     let mut wire = Wire::new(io);
     assert!(poll(|cx| wire.poll_gone(cx, settings().header_bytes)).is_pending());
-    assert!(wire.read.capacity() <= settings().header_bytes + GLANCE, "{}", wire.read.capacity());
-    wire.read.clear();
+    assert!(wire.read.buffer.capacity() <= settings().header_bytes + GLANCE, "{}", wire.read.buffer.capacity());
+    wire.read.buffer.clear();
     wire.shrink();
-    assert_eq!(wire.read.capacity(), 0);
+    assert_eq!(wire.read.buffer.capacity(), 0);
 }
 
 #[tokio::test]
@@ -79,7 +80,7 @@ async fn a_silent_connection_holds_no_buffer() {
     let (_client, io) = duplex(100);
     let mut wire = Wire::new(io);
     assert!(poll(|cx| wire.poll_glance(cx)).is_pending());
-    assert_eq!(wire.read.capacity(), 0);
+    assert_eq!(wire.read.buffer.capacity(), 0);
 }
 
 #[tokio::test]
@@ -92,14 +93,14 @@ async fn a_body_is_read_in_pieces_of_bounded_size() {
     while read < 1 << 20 {
         let Poll::Ready(Some(Ok(frame))) = poll(|cx| wire.poll_frame(cx, exchange)) else { panic!("no frame") };
         let length = frame.into_data().unwrap().len();
-        assert!(length <= 64 * 1024 && wire.read.capacity() <= 64 * 1024, "{length}");
+        assert!(length <= 64 * 1024 && wire.read.buffer.capacity() <= 64 * 1024, "{length}");
         read += length;
         pieces += 1;
     }
     assert!(pieces <= 20, "{pieces}");
     assert!(wire.is_quiet());
     wire.shrink();
-    assert_eq!(wire.read.capacity(), 0);
+    assert_eq!(wire.read.buffer.capacity(), 0);
 }
 
 #[tokio::test]

@@ -9,8 +9,9 @@ use crate::identity::testing::{Raw, common_name, extension, minted_with_names, s
 use crate::identity::testing::{SUBJECT_ALT_NAME, UTF8};
 use crate::identity::{AlternativeNames, Bounds, parse};
 
-const ALL: Formats = Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true };
-const NONE: Formats = Formats { client_cert: false, client_cert_chain: false, plain: false, xfcc: false };
+const ALL: Formats = Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true, fingerprint: true };
+const NONE: Formats =
+    Formats { client_cert: false, client_cert_chain: false, plain: false, xfcc: false, fingerprint: false };
 
 fn stamped(identity: &Identity, chain: &[&[u8]], formats: Formats) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -30,6 +31,7 @@ fn formats_unite() {
     assert_eq!(ALL.union(NONE), ALL);
     assert!(a.any() && b.any() && ALL.any() && !NONE.any());
     assert!(Formats { client_cert: true, ..NONE }.any() && Formats { client_cert_chain: true, ..NONE }.any());
+    assert!(Formats { fingerprint: true, ..NONE }.any());
 }
 
 #[test]

@@ -87,11 +87,21 @@ fn identity_headers_are_known_and_others_are_not() {
 fn every_header_that_the_gate_stamps_is_stripped_from_a_client() {
     let der = crate::identity::testing::minted_with_names();
     let identity = crate::identity::parse(&der, &crate::identity::Bounds::default()).unwrap();
-    let all = crate::identity::Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true };
+    let all = crate::identity::Formats {
+        client_cert: true,
+        client_cert_chain: true,
+        plain: true,
+        xfcc: true,
+        fingerprint: true,
+    };
     let mut headers = HeaderMap::new();
     crate::identity::IdentityHeaders::verified(&identity, &[&der, &der], all).stamp(all, &mut headers);
-    assert_eq!(headers.len(), 10);
-    assert_eq!(strip(&mut headers), 10);
+    let ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1".parse().unwrap();
+    let tls = Some(crate::fingerprint::TlsPrint { ja4, stable: ja4 });
+    let stack = crate::fingerprint::Stack { tls, http2: Some("|00|0|m") };
+    crate::fingerprint::FingerprintHeaders::default().stamp(stack, &mut headers);
+    assert_eq!(headers.len(), 13);
+    assert_eq!(strip(&mut headers), 13);
     assert!(headers.is_empty());
 }
 

@@ -99,8 +99,13 @@ fn by_connection<'t>(hosts: &'t HostTable, facts: &Facts<'_>) -> Result<(&'t Hos
     Ok((host, host.routes().find(facts.path, facts.method)?))
 }
 
-fn lax<'r>(route: &'r Route, _: ClientCertificateMode, who: Option<&Identity>) -> Result<Permit<'r>, Reject> {
-    authorize(route, ClientCertificateMode::Optional, who)
+fn lax<'r>(
+    route: &'r Route,
+    _: ClientCertificateMode,
+    who: Option<&Identity>,
+    stack: Stack<'_>,
+) -> Result<Permit<'r>, Reject> {
+    authorize(route, ClientCertificateMode::Optional, who, stack)
 }
 
 #[test]

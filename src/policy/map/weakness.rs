@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::probe::{Spelling, probes};
 use super::{Decisions, Entrance, Way, ways_by};
+use crate::fingerprint::Stack;
 use crate::policy::decide::Facts;
 use crate::policy::spec::ClientCertificateMode;
 use crate::policy::{Host, HostId, HostTable, Route};
@@ -82,8 +83,9 @@ impl Check<'_> {
     fn anonymous(&self) -> Vec<Weakness> {
         let required = self.hosts.iter().filter(|host| host.client_certificate() == ClientCertificateMode::Require);
         let routes = required.flat_map(|host| host.routes().iter().map(move |route| (host, route)));
-        let permitted =
-            routes.filter(|(host, route)| (self.decisions.authorize)(route, host.client_certificate(), None).is_ok());
+        let permitted = routes.filter(|(host, route)| {
+            (self.decisions.authorize)(route, host.client_certificate(), None, Stack::default()).is_ok()
+        });
         permitted.map(|(host, route)| weakness(host, route, "permits a client without a certificate")).collect()
     }
 
@@ -118,6 +120,7 @@ impl Check<'_> {
                 path: &path,
                 method: &method,
                 identity: None,
+                stack: Stack::default(),
                 upgrade,
             };
             (self.decisions.route)(self.hosts, &facts).is_ok()

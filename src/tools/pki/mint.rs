@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, RsaKeySize, SanType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, RsaKeySize, SanType, SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
@@ -121,6 +121,29 @@ impl LeafSpec {
     #[must_use]
     pub fn server(cn: &str, names: Vec<Name>, validity: Validity) -> Self {
         Self { names, usages: vec![Usage::Server], ..Self::client(cn, validity) }
+    }
+}
+
+impl LeafSpec {
+    /// A certificate for a key that is there already, by an authority that is not ours. `number` tells it apart: the
+    /// serial number is usually taken from the key.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Mint`] for a name that is not ASCII, [`PkiError::OutOfTime`].
+    pub fn sign_with(
+        &self,
+        key: &KeyPair,
+        issuer: &Issuer<'_, KeyPair>,
+        number: usize,
+    ) -> Result<CertificateDer<'static>, PkiError> {
+        let mut serial = [0; 16];
+        let (chance, count) = serial.split_at_mut(8);
+        aws_lc_rs::rand::fill(chance).map_err(|_| rcgen::Error::KeyGenerationUnavailable)?;
+        count.copy_from_slice(&u64::try_from(number).unwrap_or(u64::MAX).to_be_bytes());
+        let mut params = leaf_params(self)?;
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
+        Ok(params.signed_by(key, issuer)?.der().clone())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The room as a whole, over real sockets on the loopback.
 
 mod body;
+mod early;
 mod ejection;
 mod exchange;
 mod multiplex;
@@ -97,7 +98,7 @@ pub(super) fn request(method: &str, path: &str, body: RequestBody) -> Request<Re
 }
 
 pub(super) async fn send(upstream: &Upstream, request: Request<RequestBody>) -> Result<Response<UpstreamBody>, Reject> {
-    upstream.send(&permit(), 0, "app.test", request).await
+    upstream.send(&permit(), 0, "app.test", request, &|_, _| {}).await
 }
 
 /// The policy's yes, for a route that anybody may use.
@@ -130,6 +131,7 @@ pub(super) fn permit() -> Permit<'static> {
         path: "/",
         method: &Method::GET,
         identity: None,
+        stack: crate::fingerprint::Stack::default(),
         upgrade: None,
     };
     decide(&TABLE, &facts).unwrap()

@@ -21,7 +21,7 @@ async fn after_a_101_the_bytes_go_through_and_the_tunnel_counts_as_in_flight() {
     let upstream = upstream(Via::Http1, backend.port);
     let mut response = send(&upstream, websocket()).await.unwrap();
     assert_eq!(response.status(), 101);
-    let mut tunnel = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
+    let mut tunnel = response.body_mut().tunnel().unwrap();
     let mut bytes = [0; 5];
     tunnel.read_exact(&mut bytes).await.unwrap();
     assert_eq!(&bytes, b"hello");

@@ -261,5 +261,5 @@ where
 /// GET without TLS.
 pub async fn plain_get(address: SocketAddr, path: &str) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
-    exchange(stream, false, Request::get(path).header("host", "admin").body(Full::default()).unwrap()).await
+    exchange(stream, false, Request::get(path).header("host", "localhost").body(Full::default()).unwrap()).await
 }

@@ -24,6 +24,14 @@ impl Forge {
         Self { params, key: KeyPair::from_pem(&authority.key_pem()).unwrap(), chain: Vec::new() }
     }
 
+    /// The same authority, whose certificates say that this one issued them.
+    pub fn called(mut self, cn: rcgen::DnValue) -> Self {
+        let mut name = rcgen::DistinguishedName::new();
+        name.push(DnType::CommonName, cn);
+        self.params.distinguished_name = name;
+        self
+    }
+
     /// An intermediate.
     pub fn authority(&self, cn: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::default();
