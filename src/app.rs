@@ -15,7 +15,7 @@ use crate::admin;
 use crate::clock::Clock;
 use crate::config::{self, AdminAddress, Config, Loaded};
 use crate::drain::Drain;
-use crate::limits::Permits;
+use crate::limits::{Permits, Turns};
 use crate::net::listen;
 use crate::proxy::{self, Door, Shared, Worker};
 use crate::runtime::{self, Seat};
@@ -143,9 +143,11 @@ pub fn start_with(file: PathBuf, loaded: Loaded, clock: Clock) -> Result<Running
     aside(admin_socket, state, Arc::clone(&reloader), watched)?;
     let doors: Vec<_> = sockets.into_iter().map(|seat| Mutex::new(Some(seat))).collect();
     let bound = addresses.clone();
+    let per_seat = u32::try_from(threads.get() / seats.max(1)).unwrap_or(u32::MAX);
     let serve = move |Seat(index): Seat| {
         let sockets = doors.get(index).and_then(|seat| seat.lock().take()).unwrap_or_default();
-        seat(Worker { seat: Seat(index), shared: Arc::clone(&shared) }, sockets, bound.clone())
+        let worker = Worker { seat: Seat(index), turns: Turns::new(per_seat), shared: Arc::clone(&shared) };
+        seat(worker, sockets, bound.clone())
     };
     let workers = runtime::spawn(flavor, threads, serve).map_err(system("cannot start the workers"))?;
     Ok(Running { addresses, admin, reloader, drain, workers: Mutex::new(workers) })

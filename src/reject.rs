@@ -97,6 +97,8 @@ reasons! {
     HandshakesPerAddress = "handshakes_per_address", Close, Downstream, "too many handshakes";
     /// As many handshakes are under way as `connection.handshakes` allows.
     HandshakesInFlight = "handshakes_in_flight", Close, Gate, "busy";
+    /// There is more to do than there is time for: as many clients wait for their handshake's turn as `connection.handshakes_waiting` allows, or this one has waited for `connection.handshake_wait`.
+    HandshakesWaiting = "handshakes_waiting", Close, Gate, "busy";
     /// The PROXY protocol header is missing, malformed or too long.
     ProxyHeaderInvalid = "proxy_header_invalid", Close, Downstream, "bad PROXY protocol header";
     /// A peer that is not listed under `listener.proxy_protocol.from` connected to a listener that takes PROXY protocol.

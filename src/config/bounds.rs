@@ -7,6 +7,7 @@ use super::ConnectionSpec;
 use super::problem::Read;
 use super::read::Section;
 use super::reference::{CONNECTION, HTTP, HTTP2};
+use crate::limits::TurnBounds;
 use crate::message::pace::PaceSpec;
 use crate::{http1, http2};
 
@@ -17,6 +18,7 @@ pub(super) struct Bounds {
     pub(super) http2: http2::Settings,
     pub(super) body_bytes: u64,
     pub(super) requests_in_flight: u32,
+    pub(super) request_wait: Duration,
 }
 
 /// The three sections.
@@ -39,6 +41,7 @@ pub(super) fn bounds(root: &Section<'_>) -> Read<Bounds> {
         },
         body_bytes: http.body_bytes,
         requests_in_flight: http.requests_in_flight,
+        request_wait: http.request_wait,
     })
 }
 
@@ -53,6 +56,7 @@ struct Http {
     decoded_header_bytes: u32,
     body_bytes: u64,
     requests_in_flight: u32,
+    request_wait: Duration,
 }
 
 fn connection(section: &Section<'_>) -> Read<(ConnectionSpec, Life)> {
@@ -61,6 +65,8 @@ fn connection(section: &Section<'_>) -> Read<(ConnectionSpec, Life)> {
     let silent = section.count("silent");
     let handshakes_per_address = section.rate("handshakes_per_address");
     let handshakes = section.count("handshakes");
+    let waiting = section.count("handshakes_waiting");
+    let wait = section.duration("handshake_wait");
     let handshake_timeout = section.duration("handshake_timeout");
     let client_hello_bytes = section.count("client_hello_bytes");
     let max_age = section.duration("max_age");
@@ -72,6 +78,7 @@ fn connection(section: &Section<'_>) -> Read<(ConnectionSpec, Life)> {
         silent: silent?,
         handshakes_per_address: handshakes_per_address?,
         handshakes: handshakes?,
+        turns: TurnBounds { waiting: waiting?, wait: wait? },
         handshake_timeout: handshake_timeout?,
         client_hello_bytes: client_hello_bytes?,
         max_age: max_age?,
@@ -89,6 +96,7 @@ fn http(section: &Section<'_>) -> Read<Http> {
     let pace = pace(section);
     let body_bytes = section.count("body_bytes");
     let requests_in_flight = section.count("requests_in_flight");
+    let request_wait = section.duration("request_wait");
     let settings = http1::Settings {
         // Lossless: its bounds end far below.
         header_bytes: usize::try_from(header_bytes?).unwrap_or(usize::MAX),
@@ -110,6 +118,7 @@ fn http(section: &Section<'_>) -> Read<Http> {
         decoded_header_bytes: header_bytes?,
         body_bytes: body_bytes?,
         requests_in_flight: requests_in_flight?,
+        request_wait: request_wait?,
     })
 }
 

@@ -49,7 +49,7 @@ use self::reference::ROOT;
 pub use self::reference::{example_toml, reference_markdown};
 use crate::http1;
 use crate::http2;
-use crate::limits::{LimitSpec, Rate};
+use crate::limits::{LimitSpec, Rate, TurnBounds};
 use crate::net::ListenerSpec;
 use crate::policy::spec::HostSpec;
 use crate::runtime::Flavor;
@@ -70,6 +70,8 @@ pub struct ConnectionSpec {
     pub handshakes_per_address: Rate,
     /// Handshakes under way at once.
     pub handshakes: u32,
+    /// Clients that wait for a handshake's turn, on each thread.
+    pub turns: TurnBounds,
     /// From accept to the end of the handshake, PROXY header and ClientHello included.
     pub handshake_timeout: Duration,
     /// Longest ClientHello in bytes, as it arrives (records included).
@@ -162,6 +164,8 @@ pub struct Config {
     pub body_bytes: u64,
     /// Requests in flight at once.
     pub requests_in_flight: u32,
+    /// How long a request may wait for another one to end.
+    pub request_wait: Duration,
     /// Who may say where a request came from.
     pub forwarded: ForwardedSpec,
     /// The admin listener; `None`: there is none.
@@ -227,6 +231,7 @@ fn read(root: &Section<'_>, file: &str) -> Read<Config> {
         http2: bounds.http2,
         body_bytes: bounds.body_bytes,
         requests_in_flight: bounds.requests_in_flight,
+        request_wait: bounds.request_wait,
         forwarded: forwarded?,
         admin: admin?,
         log: log?,

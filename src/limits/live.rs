@@ -3,18 +3,22 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// How many of something there are, and how many there may be.
 ///
-/// The orderings are relaxed: the numbers guard no other memory.
+/// The numbers guard no other memory. Their order matters only between who gives back and who begins to wait.
 #[derive(Debug)]
 pub(super) struct Gauge {
     used: AtomicU32,
     bound: AtomicU32,
+    waiting: AtomicU32,
+    freed: Notify,
 }
 
 /// One of those that a [`Gauge`] counts.
@@ -23,19 +27,42 @@ pub(super) struct Held(Arc<Gauge>);
 
 impl Gauge {
     pub(super) fn new(bound: u32) -> Arc<Self> {
-        Arc::new(Self { used: AtomicU32::new(0), bound: AtomicU32::new(bound) })
+        let (used, waiting) = (AtomicU32::new(0), AtomicU32::new(0));
+        Arc::new(Self { used, bound: AtomicU32::new(bound), waiting, freed: Notify::new() })
     }
 
-    /// One more, if there is room.
+    /// One more, if there is room and nobody waits for it.
     pub(super) fn hold(self: &Arc<Self>) -> Option<Held> {
-        let bound = self.bound.load(Ordering::Relaxed);
-        let more = |used| (used < bound).then(|| used + 1);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Held(Arc::clone(self)))
+        if self.waiting.load(Ordering::SeqCst) > 0 { None } else { self.take() }
+    }
+
+    /// One more as soon as there is room, in order; none if as many wait already as there may be.
+    pub(super) async fn wait(self: &Arc<Self>) -> Option<Held> {
+        let _waiting = Waiting::behind(self)?;
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if let Some(held) = self.take() {
+                return Some(held);
+            }
+            freed.await;
+        }
     }
 
     pub(super) fn set_bound(&self, bound: u32) {
-        self.bound.store(bound, Ordering::Relaxed);
+        self.bound.store(bound, Ordering::SeqCst);
+        self.freed.notify_waiters();
+    }
+
+    pub(super) fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Held> {
+        let bound = self.bound.load(Ordering::SeqCst);
+        let more = |used| (used < bound).then(|| used + 1);
+        self.used.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more).ok()?;
+        Some(Held(Arc::clone(self)))
     }
 
     pub(super) fn used(&self) -> u32 {
@@ -45,7 +72,28 @@ impl Gauge {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.used.fetch_sub(1, Ordering::Relaxed);
+        self.0.used.fetch_sub(1, Ordering::SeqCst);
+        if self.0.waiting.load(Ordering::SeqCst) > 0 {
+            self.0.freed.notify_one();
+        }
+    }
+}
+
+/// Somebody who waits for a [`Gauge`].
+struct Waiting<'g>(&'g Gauge);
+
+impl<'g> Waiting<'g> {
+    fn behind(gauge: &'g Gauge) -> Option<Self> {
+        let bound = gauge.bound.load(Ordering::Relaxed);
+        let more = |waiting| (waiting < bound).then(|| waiting + 1);
+        gauge.waiting.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more).ok()?;
+        Some(Self(gauge))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

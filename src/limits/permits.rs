@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::time::timeout;
 
 use super::gcra::{Gcra, Outcome};
 use super::limit::network;
@@ -182,6 +184,25 @@ impl Permits {
         self.0.requests.hold().map(|held| RequestPermit { _held: held }).ok_or(Reason::RequestsInFlight.into())
     }
 
+    /// The same, for a request that may wait for so long until another one ends. As many may wait as may be under way.
+    /// Whoever is refused has waited: a client that asks again at once cannot make the gate busy with refusals.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::RequestsInFlight`].
+    pub async fn request_within(&self, wait: Duration) -> Result<RequestPermit, Reject> {
+        match timeout(wait, self.0.requests.wait()).await {
+            Ok(Some(held)) => Ok(RequestPermit { _held: held }),
+            Ok(None) => Err(Reject::new(Reason::RequestsInFlight, "and as many wait")),
+            Err(_) => Err(Reject::new(Reason::RequestsInFlight, format!("for {wait:?}"))),
+        }
+    }
+
+    /// Requests that wait now.
+    pub fn requests_waiting(&self) -> u32 {
+        self.0.requests.waiting()
+    }
+
     /// Connections open now.
     pub fn connections_open(&self) -> u32 {
         self.0.connections.used()
@@ -246,10 +267,10 @@ const LEAST_BURST: u32 = 10;
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "`tokio::test` builds the test's own runtime")]
 mod tests {
     use std::num::NonZeroU32;
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::time::Duration;
 
     use futures_util::FutureExt as _;
     use proptest::prelude::*;
@@ -392,6 +413,40 @@ mod tests {
         }
         drop(held);
         (0..10).for_each(|_| drop(shake(&permits, ip("192.0.2.9")).unwrap()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_wait_in_order_and_not_for_ever() {
+        let permits = permits();
+        let mut held = [(); 2].map(|()| permits.request().unwrap()).into_iter();
+        let second = Duration::from_secs(1);
+        let mut first = Box::pin(permits.request_within(second));
+        let mut next = Box::pin(permits.request_within(second * 2));
+        assert!(first.as_mut().now_or_never().is_none() && next.as_mut().now_or_never().is_none());
+        assert_eq!(permits.requests_waiting(), 2);
+        assert_eq!(reason(permits.request_within(second).await), Some(Reason::RequestsInFlight), "as many wait as may");
+        drop(held.next());
+        assert_eq!(reason(permits.request()), Some(Reason::RequestsInFlight), "nobody jumps the queue");
+        assert!(next.as_mut().now_or_never().is_none());
+        let first = first.now_or_never().expect("its turn").unwrap();
+        assert_eq!(reason(next.await), Some(Reason::RequestsInFlight), "nobody has ended");
+        assert_eq!((permits.requests_waiting(), permits.requests_under_way()), (0, 2));
+        drop((first, held));
+        assert_eq!(reason(permits.request()), None);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_passes_the_place_on() {
+        let permits = permits();
+        let held = [(); 2].map(|()| permits.request().unwrap());
+        let long = Duration::from_hours(1);
+        let mut first = Box::pin(permits.request_within(long));
+        let mut next = Box::pin(permits.request_within(long));
+        assert!(first.as_mut().now_or_never().is_none() && next.as_mut().now_or_never().is_none());
+        let [one, _other] = held;
+        drop(one);
+        drop(first);
+        assert_eq!(reason(next.now_or_never().expect("its turn")), None);
     }
 
     #[test]

@@ -135,8 +135,14 @@ async fn establish(
         drop(silent);
         let refused = |reject| Refused { reject, io: None };
         let mut handshake = permits.handshake(record.peer.ip()).map_err(refused)?;
+        let conclude = async {
+            let waiting = worker.shared.telemetry.metrics.handshake_waits();
+            worker.turns.take(snapshot.connection.turns).await.map_err(refused)?;
+            drop(waiting);
+            tls::conclude(greeted, &doors, &mut attempt).await
+        };
         tokio::select! {
-            done = tls::conclude(greeted, &doors, &mut attempt) => done,
+            done = conclude => done,
             reject = handshake.revoked() => Err(refused(reject)),
         }
     };

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use crate::clock::Clock;
 use crate::drain::Drain;
-use crate::limits::Permits;
+use crate::limits::{Permits, Turns};
 use crate::runtime::Seat;
 use crate::snapshot::Published;
 use crate::telemetry::Telemetry;
@@ -43,6 +43,8 @@ pub struct Shared {
 pub struct Worker {
     /// Whose pooled upstream connections are used.
     pub seat: Seat,
+    /// Whose turn it is to begin a handshake.
+    pub turns: Turns,
     /// Everything else.
     pub shared: Arc<Shared>,
 }
@@ -61,6 +63,8 @@ pub struct Door {
 /// Serves `doors` until the drain has begun and its work is done, at most as much later as the configuration says
 /// by then.
 pub async fn serve(worker: Worker, doors: Vec<Door>) {
+    let turns = worker.turns.clone();
+    let turning = tokio::spawn(async move { turns.run().await });
     let loops: Vec<_> = doors.into_iter().map(|door| tokio::spawn(accept::run(door, worker.clone()))).collect();
     for accepting in loops {
         // An accept loop ends by the drain alone; a panic in it must not stop the others.
@@ -69,4 +73,5 @@ pub async fn serve(worker: Worker, doors: Vec<Door>) {
     // As it is configured now, not as it was at the start.
     let drain_timeout = worker.shared.published.current().config.drain_timeout;
     let _ = tokio::time::timeout(drain_timeout, worker.shared.drain.finished()).await;
+    turning.abort();
 }

@@ -117,7 +117,12 @@ impl Exchange {
         let id = request_id::assign(&mut parts.headers, self.peer.trust(snapshot));
         record.id = Some(id.clone());
         self.peer.stand(snapshot)?;
-        let in_flight = self.worker.shared.permits.request()?;
+        let permits = &self.worker.shared.permits;
+        let in_flight = match permits.request() {
+            Ok(permit) => permit,
+            // Boxed: requests that find room do not carry it.
+            Err(_) => Box::pin(permits.request_within(snapshot.config.request_wait)).await?,
+        };
         check_message(&parts, snapshot)?;
         let asked = self.decide(&parts, snapshot, record)?;
         if asked.upgrade.is_some() && !body.is_end_stream() {

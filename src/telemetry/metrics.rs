@@ -94,6 +94,16 @@ impl RouteMetrics {
     }
 }
 
+/// Something that waits.
+#[derive(Debug)]
+pub struct Waits(Gauge);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -102,6 +112,7 @@ pub struct Metrics {
     pub(super) connections_open: Gauge,
     handshakes: Family<HandshakeLabels, Counter>,
     handshake_seconds: Histogram,
+    handshakes_waiting: Gauge,
     rejects: Family<ReasonLabel, Counter>,
     requests: Family<RouteLabels, Counter>,
     request_seconds: Family<HostLabel, Histogram>,
@@ -135,6 +146,7 @@ impl Metrics {
             connections_open: Gauge::default(),
             handshakes: Family::default(),
             handshake_seconds: Histogram::new(HANDSHAKE_BUCKETS),
+            handshakes_waiting: Gauge::default(),
             rejects: Family::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_BUCKETS)),
@@ -166,6 +178,7 @@ impl Metrics {
         r.register("connections_open", "Connections open now", self.connections_open.clone());
         r.register("handshakes", "Handshakes completed", self.handshakes.clone());
         r.register("handshake_seconds", "Accept to end of handshake", self.handshake_seconds.clone());
+        r.register("handshakes_waiting", "Handshakes that wait for their turn now", self.handshakes_waiting.clone());
         r.register("rejects", "Refusals by reason (docs/rejections.md)", self.rejects.clone());
         r.register("requests", "Requests ended, by status class", self.requests.clone());
         r.register("request_seconds", "Request head to end of response", self.request_seconds.clone());
@@ -220,6 +233,13 @@ impl Metrics {
         let HandshakeFacts { version, protocol, kind } = done;
         self.handshakes.get_or_create(&HandshakeLabels { host: host.into(), version, protocol, kind }).inc();
         self.handshake_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A handshake waits for its turn, as long as this lives.
+    #[must_use]
+    pub fn handshake_waits(&self) -> Waits {
+        self.handshakes_waiting.inc();
+        Waits(self.handshakes_waiting.clone())
     }
 
     /// A client has shown a certificate that leads to this anchor: who still uses an old one.

@@ -40,6 +40,20 @@ pub(crate) static CONNECTION: Table = Table {
             Default("1000"),
             "TLS handshakes under way at once.",
         ),
+        // A thread does about 3,000 a second: a tenth of a second of work.
+        Key::new(
+            "handshakes_waiting",
+            Kind::Count { least: 0, most: 1_000_000 },
+            Default("256"),
+            "Clients that wait for their handshake to begin while a thread has no time for it, on each thread.",
+        ),
+        // Whoever waits longer is better off trying again, maybe elsewhere.
+        Key::new(
+            "handshake_wait",
+            duration(Duration::from_millis(1), Duration::from_mins(1)),
+            Default(r#""1s""#),
+            "How long each of them waits.",
+        ),
         // Two round trips and a retransmission on a bad mobile network, several times over.
         Key::new(
             "handshake_timeout",
@@ -145,6 +159,13 @@ pub(crate) static HTTP: Table = Table {
             Kind::Count { least: 1, most: 10_000_000 },
             Default("10000"),
             "Requests in flight at once.",
+        ),
+        // A pause that nobody notices, and ten refusals a second of a client that never pauses.
+        Key::new(
+            "request_wait",
+            duration(Duration::ZERO, Duration::from_mins(1)),
+            Default(r#""100ms""#),
+            "How long a request waits for another one to end before it is refused; as many wait as may be in flight.",
         ),
     ],
 };

@@ -86,7 +86,7 @@ async fn an_address_that_sends_garbage_is_held_to_its_rate_of_handshakes() {
 #[tokio::test]
 async fn handshakes_that_stop_in_the_middle_end_in_time_and_disturb_nobody() {
     let world = World::new();
-    let (gate, _backend) = gate(&world, "[connection]\nhandshake_timeout = \"500ms\"\n").await;
+    let (gate, _backend) = gate(&world, "[connection]\nhandshake_timeout = \"3s\"\n").await;
     let honest = Honest::at(&world, gate.address).await;
     let mut hanging = Vec::new();
     for n in 0..100 {

@@ -6,6 +6,7 @@
 mod arrivals;
 mod bombs;
 mod honest;
+mod overload;
 mod pace;
 mod records;
 mod whole;
