@@ -8,7 +8,7 @@ use super::plan::Work;
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plan = &self.plan;
+        let plan = self.plan();
         writeln!(
             f,
             "{} over {} to {} ({}): {} connections, {} threads, {} identities",
