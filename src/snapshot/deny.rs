@@ -193,13 +193,16 @@ pub(super) fn state(config: &Config, path: &Path, before: Option<&TrustStore>) -
 
 /// A deny list, of a size that one may have.
 pub(super) fn read(path: &Path) -> io::Result<String> {
+    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {MAX_LIST_BYTES} bytes"));
     let mut text = String::new();
     let most = u64::try_from(MAX_LIST_BYTES).unwrap_or(u64::MAX);
-    fs::File::open(path)?.take(most.saturating_add(1)).read_to_string(&mut text)?;
-    if text.len() > MAX_LIST_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {MAX_LIST_BYTES} bytes")));
+    let file = fs::File::open(path)?;
+    // What says so itself is not read at all.
+    if file.metadata()?.len() > most {
+        return Err(too_large());
     }
-    Ok(text)
+    file.take(most.saturating_add(1)).read_to_string(&mut text)?;
+    if text.len() > MAX_LIST_BYTES { Err(too_large()) } else { Ok(text) }
 }
 
 fn lasts(spec: &DenySpec, unix: i64) -> bool {
