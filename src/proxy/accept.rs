@@ -26,7 +26,7 @@ pub(super) async fn run(door: Door, worker: Worker) {
                 if worker.turns.is_full(worker.shared.published.current().connection.turns) {
                     refuse(stream, peer, &door, &worker);
                     refused += 1;
-                    if refused % AT_ONCE == 0 {
+                    if refused.is_multiple_of(AT_ONCE) {
                         // The next ones wait where they cost nothing, in the system's queue, until some work is done.
                         tokio::task::yield_now().await;
                     }

@@ -70,7 +70,7 @@ async fn of_too_many_silent_connections_the_one_that_is_silent_longest_makes_roo
 #[tokio::test]
 async fn an_address_that_sends_garbage_is_held_to_its_rate_of_handshakes() {
     let world = World::new();
-    let (gate, _backend) = gate(&world, "[connection]\nhandshakes_per_address = \"20/s\"\n").await;
+    let (gate, _backend) = gate(&world, "[connection]\nhandshakes_per_address = \"10/h\"\n").await;
     for _ in 0..60 {
         let mut tcp = from(1, &gate).await;
         tcp.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -79,7 +79,8 @@ async fn an_address_that_sends_garbage_is_held_to_its_rate_of_handshakes() {
     let (garbage, refused) =
         (gate.rejects(Reason::ClientHelloInvalid).await, gate.rejects(Reason::HandshakesPerAddress).await);
     assert_eq!(garbage + refused, 60);
-    assert!(refused >= 10, "{garbage} {refused}");
+    // Ten may come at once, whatever the rate.
+    assert!(refused >= 45, "{garbage} {refused}");
     assert_eq!(Client::good(&world).get(&gate, "/").await.status, 200);
 }
 

@@ -1,21 +1,22 @@
 //! More than the gate can do: accepted work finishes, the excess is refused for its own reason.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use portcullis::reject::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::arrivals::from;
 use super::{PATIENCE, gate};
-use crate::harness::{Client, PROTOCOLS, Talk, World};
+use crate::harness::{Client, Gate, OK, PROTOCOLS, ROUTE, Server, Talk, World, read_head};
 
 #[tokio::test]
 async fn of_more_handshakes_than_there_is_time_for_some_are_refused_at_once_and_all_others_are_answered() {
     const ALL: u16 = 300;
     let world = World::new();
-    let (gate, _backend) = gate(&world, "[connection]\nhandshakes_waiting = 4\n").await;
+    let (gate, _backend) = gate(&world, "[connection]\nhandshakes_waiting = 4\nhandshake_timeout = \"60s\"\n").await;
     let hello = Client::good(&world).hello();
     let mut connections = Vec::new();
     for n in 0..ALL {
@@ -42,7 +43,11 @@ async fn of_more_handshakes_than_there_is_time_for_some_are_refused_at_once_and_
 #[tokio::test]
 async fn handshakes_that_may_wait_are_all_served() {
     let world = World::new();
-    let (gate, _backend) = gate(&world, "[connection]\nhandshakes_waiting = 1000\nhandshake_wait = \"60s\"\n").await;
+    let (gate, _backend) = gate(
+        &world,
+        "[connection]\nhandshakes_waiting = 1000\nhandshake_wait = \"60s\"\nhandshake_timeout = \"60s\"\n",
+    )
+    .await;
     let client = Client::good(&world);
     let answers = join_all((0..100).map(|_| client.get(&gate, "/"))).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
@@ -52,7 +57,7 @@ async fn handshakes_that_may_wait_are_all_served() {
 #[tokio::test]
 async fn a_request_waits_for_another_to_end_before_it_is_refused() {
     let world = World::new();
-    let top = "[http]\nrequests_in_flight = 1\nrequest_wait = \"10s\"\n";
+    let top = "[http]\nrequests_in_flight = 1\nrequest_wait = \"60s\"\n";
     let (gate, _backend) = gate(&world, top).await;
     for protocol in PROTOCOLS {
         let (mut first, mut second) =
@@ -63,34 +68,52 @@ async fn a_request_waits_for_another_to_end_before_it_is_refused() {
     assert_eq!(gate.rejects(Reason::RequestsInFlight).await, 0);
 }
 
+/// A backend that answers when it is told to.
+async fn hesitant() -> (Server, Arc<Notify>) {
+    let go = Arc::new(Notify::new());
+    let told = Arc::clone(&go);
+    let server = Server::tcp(move |_, mut stream| {
+        let told = Arc::clone(&told);
+        async move {
+            while !read_head(&mut stream).await.is_empty() {
+                told.notified().await;
+                if stream.write_all(OK.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    (server, go)
+}
+
 #[tokio::test]
 async fn a_request_that_has_waited_long_enough_is_refused_and_so_is_one_too_many_to_wait() {
     let world = World::new();
-    let top = "[http]\nrequests_in_flight = 1\nrequest_wait = \"300ms\"\n";
-    let (gate, _backend) = gate(&world, top).await;
+    let (backend, go) = hesitant().await;
+    let top = "[http]\nrequests_in_flight = 1\nrequest_wait = \"2s\"\n";
+    let gate =
+        Gate::start(&world, &world.config_with(top, &format!("servers = [\"http://{}\"]", backend.address), ROUTE));
     let mut talks = Vec::new();
     for _ in 0..3 {
         talks.push(Talk::good(&world, &gate, "http/1.1").await);
     }
     let [first, second, third] = &mut talks[..] else { unreachable!() };
-    let long = first.get("/slow?ms=3000");
     let others = async {
         gate.wait_for_metric("portcullis_requests_in_flight", 1.0).await;
-        let started = Instant::now();
         let ask = async |talk: &mut Talk| {
             let answer = talk.get("/").await;
-            (answer.status, answer.code(), started.elapsed())
+            assert_eq!((answer.status, answer.code().as_str()), (503, "requests_in_flight"));
+            gate.request_line(&answer).await
         };
-        tokio::join!(ask(second), ask(third))
+        let lines = tokio::join!(ask(second), ask(third));
+        go.notify_one();
+        [lines.0, lines.1]
     };
-    let (long, (one, other)) = tokio::join!(long, others);
+    let (long, lines) = tokio::join!(first.get("/"), others);
     assert_eq!(long.status, 200, "what was accepted is finished");
-    let mut times = [one, other].map(|(status, code, took)| {
-        assert_eq!((status, code.as_str()), (503, "requests_in_flight"));
-        took
-    });
-    times.sort();
     // One waits; for the other there is no room to wait in.
-    assert!(times[0] < Duration::from_millis(300) && times[1] >= Duration::from_millis(300), "{times:?}");
+    let said = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    assert_eq!((said("for 2s"), said("and as many wait")), (1, 1), "{lines:?}");
     assert_eq!(gate.rejects(Reason::RequestsInFlight).await, 2);
 }

@@ -12,7 +12,7 @@ use super::honest::Honest;
 use super::{PATIENCE, gate};
 use crate::harness::{Client, Gate, PROTOCOLS, ROUTE, Server, Talk, World, data, fed};
 
-/// A thousand bytes a second, and two seconds of patience.
+/// A thousand bytes a second up, 64 KiB down, and two seconds of patience.
 const TOP: &str = "[http]\nmin_body_rate = 1000\nmin_response_rate = \"64KiB\"\nrate_grace = \"2s\"\n";
 
 /// Sends `piece` every 20 ms, for as long as somebody listens and at most `most` times.
