@@ -6,16 +6,20 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
 use portcullis::clock::Clock;
+use portcullis::fingerprint::Ja4;
 use portcullis::identity::{AlternativeNames, Digest, DistinguishedName, Identity, PublicKey, Serial};
 use portcullis::reputation::{
     Action, Arriving, Book, Cause, Class, Client, Forgery, Kind, Ladder, Moment, OutcomeClass, PacingRules, Rules,
     Rung, SpreadRules, outcome,
 };
+
+static PRINT: LazyLock<Option<Ja4>> = LazyLock::new(|| "t13d1516h2_8daaf6152771_e5627efa2ab1".parse().ok());
 
 const MILLION: u32 = 1_000_000;
 
@@ -74,7 +78,7 @@ fn connections(criterion: &mut Criterion) {
                 (identity(n), address(n, 0))
             },
             |(identity, address)| {
-                let arriving = Arriving { identity: Some(&identity), class: Class::Device, address, print: Some(1) };
+                let arriving = Arriving { identity: Some(&identity), class: Class::Device, address, print: *PRINT };
                 book.admit(&arriving, book.moment(clock.now()), &rules)
             },
             BatchSize::SmallInput,
@@ -97,7 +101,7 @@ fn connections(criterion: &mut Criterion) {
 fn admit(book: &Book, n: u32, network: u32, rules: &Rules) -> Client {
     let identity = identity(n);
     let address = address(n, network);
-    let arriving = Arriving { identity: Some(&identity), class: Class::Device, address, print: Some(1) };
+    let arriving = Arriving { identity: Some(&identity), class: Class::Device, address, print: *PRINT };
     book.admit(&arriving, Moment::default(), rules).0
 }
 

@@ -19,7 +19,9 @@ use crate::limits::{Permits, Turns};
 use crate::net::listen;
 use crate::proxy::{self, Door, Shared, Worker};
 use crate::runtime::{self, Seat};
-use crate::snapshot::{self, FileWatch, Inputs, Parts, Published, Reloader, Snapshot, Trigger, build, digest};
+use crate::snapshot::{
+    self, FileWatch, Inputs, Parts, Published, Reloader, Reputation, Snapshot, Trigger, build, digest,
+};
 use crate::telemetry::{AccessLog, Telemetry};
 
 /// Why a gate did not start.
@@ -67,6 +69,7 @@ pub struct Running {
     /// Where its admin listener is bound, if it has one at an address.
     pub admin: Option<SocketAddr>,
     reloader: Arc<Reloader>,
+    reputation: Arc<Reputation>,
     drain: Drain,
     workers: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -93,6 +96,7 @@ impl Running {
             let _ = worker.join();
         }
         self.reloader.published().current().write_learned();
+        self.reputation.keep(&self.reloader);
     }
 }
 
@@ -123,6 +127,8 @@ pub fn start_with(file: PathBuf, loaded: Loaded, clock: Clock) -> Result<Running
     let first = build(inputs).map_err(StartError::Config)?;
     let config = first.config.clone();
 
+    let reputation = Reputation::open(&config, &clock).map_err(|problem| StartError::Config(vec![*problem]))?;
+    let reputation = Arc::new(reputation);
     let sockets = bind(&config, seats)?;
     let addresses = addresses(&sockets)?;
     let permits = Arc::new(Permits::new(config.permit_bounds(), &clock));
@@ -131,12 +137,20 @@ pub fn start_with(file: PathBuf, loaded: Loaded, clock: Clock) -> Result<Running
     let reloader = Arc::new(Reloader::new(parts, first));
     let published = Arc::clone(reloader.published());
     let drain = Drain::default();
-    let shared = Arc::new(Shared { published, permits, telemetry, clock, drain: drain.clone() });
+    let shared = Arc::new(Shared {
+        published,
+        permits,
+        reputation: Arc::clone(&reputation),
+        telemetry,
+        clock,
+        drain: drain.clone(),
+    });
 
     let (admin_socket, admin) = bind_admin(&config)?;
     let state = admin::State {
         telemetry: Arc::clone(&shared.telemetry),
         reloader: Arc::clone(&reloader),
+        reputation: Arc::clone(&reputation),
         drain: drain.clone(),
         clock: shared.clock.clone(),
     };
@@ -150,7 +164,7 @@ pub fn start_with(file: PathBuf, loaded: Loaded, clock: Clock) -> Result<Running
         seat(worker, sockets, bound.clone())
     };
     let workers = runtime::spawn(flavor, threads, serve).map_err(system("cannot start the workers"))?;
-    Ok(Running { addresses, admin, reloader, drain, workers: Mutex::new(workers) })
+    Ok(Running { addresses, admin, reloader, reputation, drain, workers: Mutex::new(workers) })
 }
 
 async fn seat(worker: Worker, sockets: Vec<std::net::TcpListener>, bound: Vec<SocketAddr>) {
@@ -228,6 +242,7 @@ fn aside(
 ) -> Result<(), StartError> {
     let thread = runtime::aside("aside", move || async move {
         let drain = state.drain.clone();
+        tokio::spawn(keep(Arc::clone(&state.reputation), Arc::clone(&reloader)));
         if let Some(socket) = socket.and_then(|socket| socket.listen().ok()) {
             tokio::spawn(admin::serve(socket, state));
         }
@@ -238,6 +253,16 @@ fn aside(
         }
     });
     thread.map(drop).map_err(system("cannot start the admin thread"))
+}
+
+/// Writes down who is kept out, soon after that has changed.
+async fn keep(reputation: Arc<Reputation>, reloader: Arc<Reloader>) {
+    loop {
+        reputation.due().await;
+        let (reputation, reloader) = (Arc::clone(&reputation), Arc::clone(&reloader));
+        // What goes wrong is in the log.
+        let _ = tokio::task::spawn_blocking(move || reputation.keep(&reloader)).await;
+    }
 }
 
 /// Reloads when files have changed and then kept still from one look to the next, as often as the

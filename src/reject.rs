@@ -235,6 +235,16 @@ reasons! {
     IdentityNotAllowed = "identity_not_allowed", Status(403), Downstream, "not permitted";
     /// A limit of the route is exhausted.
     RateLimited = "rate_limited", Status(429), Downstream, "too many requests";
+    /// The client's score has got it to a rung of the ladder that challenges (`reputation.ladder`, 403): the app can react.
+    ReputationChallenge = "reputation_challenge", Status(403), Downstream, "prove yourself";
+    /// The client's score has got it to a rung of the ladder that challenges (`reputation.ladder`, 401): the app can react.
+    ReputationUnauthorized = "reputation_unauthorized", Status(401), Downstream, "sign in again";
+    /// The client's score has got it to a rung of the ladder that refuses or denies (`reputation.ladder`).
+    ReputationRejected = "reputation_rejected", Status(403), Downstream, "not permitted";
+    /// The score of the address, its network or the client has got it to a rung of the ladder that drops (`reputation.ladder`).
+    ReputationDropped = "reputation_dropped", Close, Downstream, "not permitted";
+    /// A rung of the ladder lets the request wait, and as many wait as `reputation.sleepers` allows.
+    ReputationSlowed = "reputation_slowed", Status(429), Downstream, "too many requests";
     /// As many requests are in flight as `http.requests_in_flight` allows.
     RequestsInFlight = "requests_in_flight", Status(503), Gate, "busy";
 

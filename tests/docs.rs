@@ -11,7 +11,9 @@ use std::sync::Arc;
 use portcullis::clock::Clock;
 use portcullis::config;
 use portcullis::reject::{Abuse, Blame, Reason, Wire};
-use portcullis::telemetry::{AccessLog, AnchorSample, CrlSample, HandshakeFacts, Scraped, ServerSample, Telemetry};
+use portcullis::telemetry::{
+    AccessLog, AnchorSample, CrlSample, HandshakeFacts, ReputationSample, Scraped, ServerSample, Telemetry,
+};
 
 #[test]
 fn the_reference_of_the_configuration_is_current() {
@@ -190,11 +192,15 @@ fn metrics() -> String {
     drop(telemetry.metrics.route("api.example.com", "login"));
     telemetry.metrics.anchored("mobile", "CN=Mobile CA");
     telemetry.metrics.certificate_expiry("api.example.com", 0);
+    telemetry.metrics.reputation.step("tag", "identity", false);
+    telemetry.metrics.reputation.applied("tag");
+    telemetry.metrics.reputation.forgery("stolen");
+    let reputation = ReputationSample { entries: vec![("identity", 0)], ..ReputationSample::default() };
     let server =
         ServerSample { upstream: "api".to_owned(), server: "10.0.0.5:9000".to_owned(), ejected: false, in_flight: 0 };
     let crl = CrlSample { trust: "mobile".to_owned(), issuer: "CN=Mobile CA".to_owned(), next_update: 0, entries: 0 };
     let anchor = AnchorSample { trust: "mobile".to_owned(), anchor: "CN=Mobile CA".to_owned(), ends: 0 };
-    let scraped = Scraped { servers: vec![server], crls: vec![crl], anchors: vec![anchor] };
+    let scraped = Scraped { servers: vec![server], crls: vec![crl], anchors: vec![anchor], reputation };
     let text = telemetry.metrics.render(scraped).expect("rendered");
     let mut out = String::from(METRICS_HEAD);
     for (name, help) in text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')) {
@@ -266,6 +272,8 @@ What `GET /metrics` on the admin listener (`[admin]`) answers, in the OpenMetric
 - `host` is the first name of the host entry; `route` is the route's name, `none` for requests that reached no route.
 - `class` is `1xx` to `5xx`, and `none` where no response was sent.
 - `reason` is a code of [rejections.md](rejections.md); every reason is there from the start, at 0.
+- `action` is one of `reputation.ladder`, `by` whose score it was; `kind` of forgeries is listed in
+  [operations.md](operations.md#forged-certificates), `kind` of entries is `identity`, `address`, `network` or `fingerprint`.
 - `result` is `ok`, `refused` or `unchanged`; `direction` is `in` or `out`, seen from the client.
 
 [operations.md](operations.md#alerts) has the alerts that are worth having.

@@ -113,7 +113,7 @@ fn record(done: &Changed, peer: Peer) {
 }
 
 /// Files are read and written, and trust is rebuilt: not on the thread that answers `/live`.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     spawn_blocking(work).await.map_err(|_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "it was not finished"))
 }
 
@@ -127,7 +127,7 @@ fn trust(query: Option<&str>) -> Result<Option<String>, Refusal> {
 }
 
 /// A form, which a page can send without asking anybody, is of no JSON type.
-fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut kinds = headers.get_all(CONTENT_TYPE).iter();
     let (Some(kind), None) = (kinds.next(), kinds.next()) else { return Err(not_json()) };
     let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
@@ -138,7 +138,7 @@ fn not_json() -> Refusal {
     Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type: application/json is required")
 }
 
-fn body(status: StatusCode, json: &serde_json::Value) -> Response<Full<Bytes>> {
+pub(super) fn body(status: StatusCode, json: &serde_json::Value) -> Response<Full<Bytes>> {
     let mut response = text(status, format!("{json}\n"));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

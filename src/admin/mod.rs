@@ -2,6 +2,7 @@
 
 mod deny;
 mod guard;
+mod reputation;
 mod socket;
 mod status;
 
@@ -27,8 +28,9 @@ use tokio::time::timeout;
 pub use self::socket::bind_unix;
 use crate::clock::Clock;
 use crate::drain::{Drain, Phase};
-use crate::snapshot::{Reloader, Snapshot};
-use crate::telemetry::{AnchorSample, CrlSample, Scraped, ServerSample, Telemetry};
+use crate::reputation::Kind;
+use crate::snapshot::{Reloader, Reputation, Snapshot};
+use crate::telemetry::{AnchorSample, CrlSample, ReputationSample, Scraped, ServerSample, Telemetry};
 
 /// Scrapers and probes are few; whoever opens more waits.
 const MAX_CONNECTIONS: usize = 32;
@@ -45,6 +47,8 @@ pub struct State {
     pub telemetry: Arc<Telemetry>,
     /// The current snapshot, and how it came to be.
     pub reloader: Arc<Reloader>,
+    /// What is remembered of behaviour.
+    pub reputation: Arc<Reputation>,
     /// Whether we are ready.
     pub drain: Drain,
     /// The time.
@@ -132,6 +136,7 @@ async fn guarded(request: Request<Incoming>, peer: Peer, state: &State) -> Respo
     }
     match head.uri.path() {
         path if deny::has(path) => deny::answer(Request::from_parts(head, body), peer, state).await,
+        path if reputation::has(path) => reputation::answer(&head, peer, state).await,
         path => answer(&head.method, path, state),
     }
 }
@@ -158,7 +163,7 @@ fn answer(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {
         "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/metrics" => metrics(state),
         "/config/status" => status(state),
-        _ => text(StatusCode::NOT_FOUND, "/metrics, /live, /ready, /config/status, /deny\n"),
+        _ => text(StatusCode::NOT_FOUND, "/metrics, /live, /ready, /config/status, /deny, /reputation\n"),
     }
 }
 
@@ -170,7 +175,7 @@ fn status(state: &State) -> Response<Full<Bytes>> {
     response
 }
 
-fn scraped(snapshot: &Snapshot) -> Scraped {
+fn scraped(snapshot: &Snapshot, reputation: &Reputation) -> Scraped {
     let groups = snapshot.upstreams.iter();
     let servers = groups.flat_map(|group| group.status().into_iter().map(move |server| (group.spec(), server)));
     let servers = servers.map(|(group, server)| ServerSample {
@@ -195,11 +200,16 @@ fn scraped(snapshot: &Snapshot) -> Scraped {
             ends: anchor.ends,
         })
     });
-    Scraped { servers: servers.collect(), crls: crls.collect(), anchors: anchors.collect() }
+    let reputation = ReputationSample {
+        entries: Kind::ALL.into_iter().map(|kind| (kind.word(), reputation.book.entries(kind))).collect(),
+        without_room: reputation.book.crowded(),
+        sleeping: reputation.sleeping(),
+    };
+    Scraped { servers: servers.collect(), crls: crls.collect(), anchors: anchors.collect(), reputation }
 }
 
 fn metrics(state: &State) -> Response<Full<Bytes>> {
-    let now = scraped(&state.reloader.published().current());
+    let now = scraped(&state.reloader.published().current(), &state.reputation);
     match state.telemetry.metrics.render(now) {
         Ok(body) => {
             let mut response = text(StatusCode::OK, body);

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod load;
 mod map;
+mod reputation;
 mod run;
 
 use std::path::PathBuf;
@@ -61,6 +62,11 @@ enum Command {
         #[arg(long, requires = "map")]
         json: bool,
     },
+    /// Ask a running gate who behaves how, and forgive
+    Reputation {
+        #[command(subcommand)]
+        ask: Ask,
+    },
     /// Try it: certificates, an echo backend and a gate on this machine
     ///
     /// Makes a development PKI in certs/dev/ (kept between runs), starts an echo backend and the
@@ -80,6 +86,27 @@ enum Command {
     Load(Box<load::Load>),
 }
 
+/// An ID is a certificate's SHA-256 fingerprint, an address, a network (192.0.2.0/24, 2001:db8::/48) or a JA4.
+#[derive(Debug, Subcommand)]
+enum Ask {
+    /// Print what is known of ID; without one, the hundred with the highest scores
+    Show {
+        /// Whom to print
+        id: Option<String>,
+        /// The TOML file of the running gate, which says where its admin listener is
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Forget what ID has done, and let it in again
+    Clear {
+        /// Whom to forgive
+        id: String,
+        /// The TOML file of the running gate, which says where its admin listener is
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
 /// Runs the command in the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -93,6 +120,8 @@ pub fn main() -> ExitCode {
             };
             check::check(&config, show)
         }
+        Command::Reputation { ask: Ask::Show { id, config } } => reputation::show(&config, id.as_deref()),
+        Command::Reputation { ask: Ask::Clear { id, config } } => reputation::clear(&config, &id),
         Command::Demo { dir, force } => demo::demo(&dir, force),
         Command::Load(flags) => load::load(&flags),
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::names::{Known, Once};
 use super::problem::Read;
 use super::read::{Node, Section};
+use super::reputation::Routes;
 use crate::policy::spec::ClientCertificateMode;
 
 /// Everything that may be named, and what has been seen so far.
@@ -20,6 +21,8 @@ pub(super) struct Context<'a> {
     pub(super) route_names: Once<Box<str>>,
     /// Files that the gate writes.
     pub(super) state_files: Once<PathBuf>,
+    /// What routes want of reputations.
+    pub(super) reputations: Routes,
     /// Names that hosts serve.
     pub(super) served: Once<Box<str>>,
     /// The mode of the host that serves a name; `None` where the mode has a problem.
@@ -36,6 +39,7 @@ impl<'a> Context<'a> {
             upstreams: Known::collect(root, "upstream", "upstream"),
             route_names: Once::default(),
             state_files: Once::default(),
+            reputations: Routes::default(),
             served: Once::default(),
             modes: RefCell::default(),
         }
@@ -56,6 +60,19 @@ impl<'a> Context<'a> {
             return node.wrong("not a path");
         }
         Ok(self.base.join(text))
+    }
+
+    /// The path of a file that the gate alone writes: what it says is no news to it.
+    pub(super) fn own_file(&self, node: &Node<'_>) -> Read<PathBuf> {
+        let text = node.text()?;
+        if text.is_empty() || text.contains('\0') {
+            return node.wrong("not a path");
+        }
+        let path = self.base.join(text);
+        match self.state_files.claim(path.clone(), &node.place) {
+            Some(earlier) => node.wrong(format!("also {}: each keeps its own", earlier.path)),
+            None => Ok(path),
+        }
     }
 
     /// Warns of everything that nothing names.

@@ -18,6 +18,7 @@ mod problem;
 mod process;
 mod read;
 mod reference;
+mod reputation;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ use self::problem::{Place, Read, Sink};
 use self::read::Section;
 use self::reference::ROOT;
 pub use self::reference::{example_toml, reference_markdown};
+pub use self::reputation::{ReputationSpec, RouteReputation};
 use crate::http1;
 use crate::http2;
 use crate::limits::{LimitSpec, Rate, TurnBounds};
@@ -178,6 +180,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Resumed sessions.
     pub resumption: ResumptionSpec,
+    /// What becomes of behaviour.
+    pub reputation: ReputationSpec,
     /// How often files are looked at for changes; zero: only on SIGHUP.
     pub reload_interval: Duration,
     /// What is no problem, but can hardly be meant.
@@ -218,6 +222,7 @@ fn read(root: &Section<'_>, file: &str) -> Read<Config> {
     let drain_timeout = process::drain_timeout(root);
     let resumption = process::resumption(root, &context);
     let reload_interval = process::reload_interval(root);
+    let reputation = reputation::reputation(root, &context, trust.as_deref().unwrap_or_default());
     context.warn_unused(root);
     let bounds = bounds?;
     Ok(Config {
@@ -238,6 +243,7 @@ fn read(root: &Section<'_>, file: &str) -> Read<Config> {
         runtime: runtime?,
         drain_timeout: drain_timeout?,
         resumption: resumption?,
+        reputation: reputation?,
         reload_interval: reload_interval?,
         warnings: Vec::new(),
         places: Places::default(),

@@ -12,6 +12,7 @@ use super::path::pattern;
 use super::problem::{Place, Read, shown};
 use super::read::{Node, Section};
 use super::reference::ROUTE;
+use super::reputation::of_route;
 use crate::message::target::PathRules;
 use crate::policy::spec::{Allow, ClientCertificateMode, PathPattern, RouteSpec};
 
@@ -49,14 +50,17 @@ pub(super) fn route(node: &Node<'_>, host: &HostFacts, context: &Context<'_>) ->
         let upstream = section.value("upstream", |node, _| context.upstreams.resolve(node));
         let upgrades = section.words("upgrade", UPGRADES);
         let body_bytes = section.optional_count("body_bytes");
+        let reputation = of_route(section);
 
         let (path, methods) = (path?, methods?);
         let free = unclaimed(section, &path, &methods, host);
         let derived = || derived_name(host.name.as_deref().unwrap_or_default(), &path, &methods);
         let name = own_name.and_then(|name| unique_name(section, name.unwrap_or_else(derived), context));
         free?;
+        let name = name?;
+        context.reputations.borrow_mut().insert(name.clone(), reputation?);
         Ok(RouteSpec {
-            name: name?,
+            name,
             path,
             methods,
             allow: allow?,

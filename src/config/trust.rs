@@ -11,7 +11,7 @@ use super::problem::Read;
 use super::read::{Node, Section};
 use super::reference::{ANCHOR, STACK, TRUST};
 use super::units::parse_duration;
-use crate::tls::{AnchorSpec, CrlDepth, CrlExpired, CrlMissing, StackMode, StackSpec, TrustSpec};
+use crate::tls::{AnchorSpec, CrlDepth, CrlExpired, CrlMissing, IdentityClass, StackMode, StackSpec, TrustSpec};
 
 /// Every trust store.
 pub(super) fn trust_stores(root: &Section<'_>, context: &Context<'_>) -> Read<Vec<TrustSpec>> {
@@ -46,6 +46,7 @@ fn trust_store(name: Read<Box<str>>, section: &Section<'_>, context: &Context<'_
     let crl_state = section.optional("crl_state", |node, _| state_file(node, context));
     let deny = section.optional("deny", |node, _| context.file(node));
     let deny_state = section.optional("deny_state", |node, _| state_file(node, context));
+    let identity = section.word("identity", &[("device", IdentityClass::Device), ("shared", IdentityClass::Shared)]);
     let stack = section.below("stack", &STACK, |section| stack(section, context));
     Ok(TrustSpec {
         name: name?,
@@ -62,6 +63,7 @@ fn trust_store(name: Read<Box<str>>, section: &Section<'_>, context: &Context<'_
         crl_state: crl_state?,
         deny: deny?,
         deny_state: deny_state?,
+        identity: identity?,
         stack: stack?,
     })
 }

@@ -115,7 +115,8 @@ fn integer(node: &Node<'_>, expected: &str) -> Read<u64> {
     number.or_else(|_| node.wrong("negative or far too large"))
 }
 
-fn duration(node: &Node<'_>, key: &Key) -> Read<Duration> {
+/// A duration within the bounds of its key.
+pub(super) fn duration(node: &Node<'_>, key: &Key) -> Read<Duration> {
     let Kind::Duration { least, most, zero } = key.kind else {
         return not_in_reference(node, key);
     };

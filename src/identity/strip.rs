@@ -49,7 +49,7 @@ const EXACT: [&[u8]; 6] = [
 ];
 
 /// Names that start a family of identity headers.
-const PREFIX: [&[u8]; 9] = [
+const PREFIX: [&[u8]; 10] = [
     b"x-client-cert-",
     b"x-client-ja4",
     // Azure Application Gateway, by convention.
@@ -66,6 +66,7 @@ const PREFIX: [&[u8]; 9] = [
     b"x-amzn-mtls-clientcert",
     // Ours.
     b"x-portcullis-",
+    b"x-client-reputation",
 ];
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::Worker;
+use super::{Worker, reputation};
 use crate::limits::{ConnectionPermit, SilentPermit};
 use crate::net::ListenerSpec;
 use crate::net::proxy_protocol::{self, Header};
@@ -34,6 +34,7 @@ pub(super) async fn first_byte(
         let listener = snapshot.listener(index).ok_or_else(|| Reject::new(Reason::Abandoned, "no such listener"))?;
         let (proxies, address) = (&listener.spec.proxy_protocol_from, record.peer.ip());
         let permit = if proxies.is_empty() {
+            reputation::door(worker, &snapshot, address)?;
             Some(permits.connection(address)?)
         } else if proxy_protocol::is_from(address, proxies) {
             // The address that counts is the one that its header names.

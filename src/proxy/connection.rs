@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::arrival::{self, Arrival};
 use super::peer::Peer;
+use super::reputation::{self, Behaviour};
 use super::request::Exchange;
 use super::{Worker, stack, tunnel};
 use crate::clock::Clock;
@@ -95,6 +96,7 @@ struct Admitted {
     stream: Plain,
     protocol: Protocol,
     peer: Peer,
+    behaviour: Behaviour,
     snapshot: Arc<Snapshot>,
     permit: ConnectionPermit,
     changes: watch::Receiver<std::time::Instant>,
@@ -114,9 +116,11 @@ async fn establish(
     let Arrival { deadline, mut silent, permit } = arrival;
     let stream = arrival::announced(stream, &listener.spec, deadline, record).await?;
     let permits = &worker.shared.permits;
-    let permit = match permit {
-        Some(permit) => permit,
-        None => permits.connection(record.peer.ip())?,
+    let permit = if let Some(permit) = permit {
+        permit
+    } else {
+        reputation::door(worker, &snapshot, record.peer.ip())?;
+        permits.connection(record.peer.ip())?
     };
     permits.start(record.peer.ip())?;
     let doors = Doors {
@@ -124,7 +128,7 @@ async fn establish(
         configs: &snapshot.tls,
         default_host: listener.default_host,
         client_hello_bytes: snapshot.connection.client_hello_bytes,
-        first_look: &|_| Ok(()),
+        first_look: &|look| reputation::first_look(worker, &snapshot, look),
     };
     let mut attempt = Attempt::default();
     let done = async {
@@ -146,27 +150,33 @@ async fn establish(
             reject = handshake.revoked() => Err(refused(reject)),
         }
     };
-    let done = timeout_at(deadline, done).await;
+    let done = match timeout_at(deadline, done).await {
+        Ok(done) => done,
+        Err(_) => Err(Refused { reject: arrival::late(&snapshot), io: None }),
+    };
     record.identity = attempt.presented.take().and_then(|presented| presented.identity);
     record.server_name.clone_from(&attempt.server_name);
     record.print = attempt.print;
     let done: Handshaken<_> = match done {
-        Ok(Ok(done)) => done,
-        Ok(Err(Refused { reject, io })) => return Err(Turned { reject, farewell: io.map(|io| (io, permit)) }),
-        Err(_) => return Err(arrival::late(&snapshot).into()),
+        Ok(done) => done,
+        Err(Refused { reject, io }) => {
+            reputation::failed(worker, &snapshot, record.peer.ip(), &reject, record.identity.as_deref());
+            return Err(Turned { reject, farewell: io.map(|io| (io, permit)) });
+        }
     };
     let peer = Peer::establish(&done, &attempt, record.peer, &snapshot, &worker.shared.clock)?;
     peer.tell_stack(&attempt.client_hello);
     stack::observe(&peer, &snapshot, done.host, &worker.shared.telemetry.metrics);
+    let behaviour = reputation::admit(worker, &snapshot, &peer, done.host)?;
     peer.count_anchor(&snapshot, done.host, &worker.shared.telemetry.metrics);
     let kind = if done.resumed { "resumed" } else { "full" };
     record.established(&peer.who.host, HandshakeFacts { version: done.version, protocol: peer.who.protocol, kind });
-    Ok(Admitted { stream: done.stream, protocol: done.protocol, peer, snapshot, permit, changes })
+    Ok(Admitted { stream: done.stream, protocol: done.protocol, peer, behaviour, snapshot, permit, changes })
 }
 
 /// Speaks HTTP until the client, the certificate, the drain or a bound ends it.
 async fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Result<(), Reject> {
-    let Admitted { stream, protocol, peer, snapshot, permit, changes } = admitted;
+    let Admitted { stream, protocol, peer, behaviour, snapshot, permit, changes } = admitted;
     let ages = Ages::of(&snapshot);
     let (http1, http2) = (snapshot.http1, snapshot.http2);
     // The connection outlives snapshots; holding this one would keep old configurations alive.
@@ -174,7 +184,7 @@ async fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Result<(), 
     let clock = worker.shared.clock.clone();
     let drain = worker.shared.drain.clone();
     let http2_print = Arc::clone(&peer.who.http2);
-    let exchange = Arc::new(Exchange::new(peer, worker));
+    let exchange = Arc::new(Exchange::new(peer, behaviour, worker));
     let ((stop, stopped), (cut, is_cut)) = (watch::channel(false), watch::channel(false));
     let talk = async {
         match protocol {
@@ -199,6 +209,9 @@ async fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Result<(), 
             }
         },
     };
+    if let Err(reject) = &ended {
+        exchange.misbehaved(reject.reason);
+    }
     drop((permit, busy));
     ended
 }

@@ -6,6 +6,7 @@ mod arrival;
 mod body;
 mod connection;
 mod peer;
+mod reputation;
 mod request;
 mod respond;
 mod stack;
@@ -20,7 +21,7 @@ use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::limits::{Permits, Turns};
 use crate::runtime::Seat;
-use crate::snapshot::Published;
+use crate::snapshot::{Published, Reputation};
 use crate::telemetry::Telemetry;
 
 /// Everything of the process that connections share.
@@ -30,6 +31,8 @@ pub struct Shared {
     pub published: Arc<Published>,
     /// What may happen at once.
     pub permits: Arc<Permits>,
+    /// What is remembered of behaviour.
+    pub reputation: Arc<Reputation>,
     /// Records and metrics.
     pub telemetry: Arc<Telemetry>,
     /// The time.

@@ -11,6 +11,7 @@ use http_body::Body as _;
 
 use super::body::{Counted, ResponseBody};
 use super::peer::Peer;
+use super::reputation::{Behaviour, CLIENT_REPUTATION, Treatment};
 use super::tunnel::Tunnel;
 use super::{Worker, respond};
 use crate::http1::{self, Answer, EarlyResponses, Seen};
@@ -26,18 +27,24 @@ use crate::reject::{Reason, Reject};
 use crate::snapshot::{RouteParts, Snapshot};
 use crate::telemetry::RequestRecord;
 use crate::tls::Ends;
-use crate::upstream::UpstreamBody;
+use crate::upstream::{Upstream, UpstreamBody};
 
 /// Answers the requests of one connection.
 #[derive(Debug)]
 pub(super) struct Exchange {
     peer: Peer,
+    behaviour: Behaviour,
     worker: Worker,
 }
 
 impl Exchange {
-    pub(super) fn new(peer: Peer, worker: Worker) -> Self {
-        Self { peer, worker }
+    pub(super) fn new(peer: Peer, behaviour: Behaviour, worker: Worker) -> Self {
+        Self { peer, behaviour, worker }
+    }
+
+    /// Something was refused: if it is an abuse, the client answers for it.
+    pub(super) fn misbehaved(&self, reason: Reason) {
+        self.behaviour.refused(reason);
     }
 
     /// Until when the current configuration welcomes this connection's certificate; `None` without
@@ -99,7 +106,10 @@ impl Exchange {
         let mut record = shared.telemetry.request(&self.peer.who, request.method().clone());
         match self.attempt(request, early, &snapshot, &mut record).await {
             Ok(forwarded) => forwarded.answer(record),
-            Err(reject) => respond::refusal(reject, record).into(),
+            Err(reject) => {
+                self.misbehaved(reject.reason);
+                respond::refusal(reject, record).into()
+            }
         }
     }
 
@@ -130,13 +140,20 @@ impl Exchange {
             return Err(Reject::new(Reason::RequestMalformed, "an upgrade with a body"));
         }
         let route = asked.route;
-        let standing = check_all(&route.limits, &self.key_facts(asked.host_key, route))?;
+        let treatment = self.behaviour.treat(snapshot, route)?;
+        let standing = self.limit(&asked, &treatment)?;
+        self.behaviour.request(snapshot, route, asked.target.path());
+        self.behaviour.wait(&treatment, snapshot).await?;
         let received = Arc::new(AtomicU64::new(0));
         let body = Counted::bound(body, route.body_bytes, &received)?;
 
-        let upstream = &*route.upstream;
+        let upstream = treatment.upstream.map_or(&*route.upstream, |(_, quarantine)| &**quarantine);
+        if let Some((name, _)) = treatment.upstream {
+            record.upstream = Some(Arc::clone(name));
+        }
         let authority = asked.authority.clone();
-        self.rewrite(&mut parts, &asked, snapshot);
+        self.rewrite(&mut parts, &asked, upstream, snapshot);
+        parts.headers.extend(treatment.tag.map(|tag| (CLIENT_REPUTATION, tag)));
         parts.uri = asked.target;
         let request = Request::from_parts(parts, body);
         let hint = move |status, mut headers: HeaderMap| {
@@ -146,6 +163,8 @@ impl Exchange {
         let authority = authority.to_str().map_err(|_| Reject::from(Reason::AuthorityInvalid))?;
         let mut response = upstream.send(&asked.permit, self.worker.seat.0, authority, request, &hint).await?;
         record.answered();
+        let took = record.upstream_time.unwrap_or_default().saturating_sub(treatment.delay.unwrap_or_default());
+        self.behaviour.answered(snapshot, route, (response.status().as_u16(), response.headers()), took);
         hop::strip_response(response.headers_mut());
         response.headers_mut().insert(request_id::NAME, id);
         if let Some(standing) = standing {
@@ -201,6 +220,15 @@ impl Exchange {
         })
     }
 
+    /// Counts the request in its route's limits, and in one more where its client's standing says so.
+    fn limit(&self, asked: &Asked<'_>, treatment: &Treatment<'_>) -> Result<Option<Standing>, Reject> {
+        let (limits, facts) = (&asked.route.limits, self.key_facts(asked.host_key, asked.route));
+        match treatment.limit {
+            None => check_all(limits, &facts),
+            Some(stricter) => check_all(&[limits, std::slice::from_ref(stricter)].concat(), &facts),
+        }
+    }
+
     fn key_facts(&self, host: u64, route: &RouteParts) -> KeyFacts<'_> {
         KeyFacts {
             identity: self.peer.identity().map(|identity| &identity.fingerprint.0),
@@ -213,7 +241,7 @@ impl Exchange {
 
     /// What the upstream is told: what the client said, less what belongs to its hop and less
     /// what only the gate may say; then what the gate says. Strip before stamp, always.
-    fn rewrite(&self, parts: &mut Parts, asked: &Asked<'_>, snapshot: &Snapshot) {
+    fn rewrite(&self, parts: &mut Parts, asked: &Asked<'_>, upstream: &Upstream, snapshot: &Snapshot) {
         let headers = &mut parts.headers;
         let trailers = hop::wants_trailers(headers);
         hop::strip_request(headers);
@@ -234,7 +262,7 @@ impl Exchange {
             headers.insert(UPGRADE, protocol);
         }
         headers.append(VIA, via(parts.version));
-        self.peer.stamp(asked.route.upstream.spec().forward, headers);
+        self.peer.stamp(upstream.spec().forward, headers);
     }
 }
 
@@ -350,6 +378,7 @@ impl http1::Handler for Exchange {
     }
 
     fn refused(&self, reject: Reject, seen: Seen<'_>) -> Response<ResponseBody> {
+        self.misbehaved(reject.reason);
         let method = seen.method.and_then(|method| method.parse().ok()).unwrap_or_default();
         let mut record = self.worker.shared.telemetry.request(&self.peer.who, method);
         record.uri = seen.target.and_then(|target| target.parse().ok());

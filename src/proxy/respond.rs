@@ -61,6 +61,7 @@ fn closes(reason: Reason) -> bool {
             | Reason::CrlExpired
             | Reason::CrlMissing
             | Reason::TrustWithdrawn
+            | Reason::ReputationDropped
             | Reason::RequestFraming
             | Reason::RequestMalformed
     )

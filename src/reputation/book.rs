@@ -17,6 +17,7 @@ use super::spread::Class;
 use super::subject::{Kind, Subject};
 use super::table::Table;
 use super::vouch::Vouched;
+use crate::fingerprint::Ja4;
 use crate::identity::Identity;
 
 /// The reputations. Clones share them.
@@ -46,8 +47,8 @@ pub struct Arriving<'a> {
     pub class: Class,
     /// The peer's address.
     pub address: IpAddr,
-    /// A fingerprint of its TLS stack, if there is one.
-    pub print: Option<u64>,
+    /// What software it is, if that is known: the stable JA4.
+    pub print: Option<Ja4>,
 }
 
 /// What a client's arrival has brought about.
@@ -124,7 +125,7 @@ impl Book {
 
     /// Before the answer to a ClientHello: whether this fingerprint is kept out.
     #[must_use]
-    pub fn print_is_dropped(&self, print: u64, now: Moment, rules: &Rules) -> bool {
+    pub fn print_is_dropped(&self, print: Ja4, now: Moment, rules: &Rules) -> bool {
         let entry = self.0.prints.find(&Subject::Print(print));
         let rung = entry.and_then(|entry| entry.standing(|| now, rules).0);
         rung.and_then(|rung| rules.ladder.get(rung)).is_some_and(|rung| rung.action == Action::Drop)

@@ -130,7 +130,7 @@ impl Ladder {
     }
 
     fn reached(&self, kind: Kind, score: f32, dry_run: bool) -> Option<&Rung> {
-        self.rungs.iter().rev().find(|rung| rung.score <= score && rung.serves(kind, dry_run))
+        self.rungs.iter().rev().find(|rung| rung.score <= score + SHOWN && rung.serves(kind, dry_run))
     }
 
     /// The number of a rung: its index and one.
@@ -231,6 +231,9 @@ pub(super) fn unpack(packed: u64, edition: u16, now: impl FnOnce() -> Moment) ->
 /// A standing that has to be worked out anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stale;
+
+/// Scores are shown to a tenth, and ten failures within a second or two are ten.
+const SHOWN: f32 = 0.05;
 
 /// More rungs than there are actions have been of no use to anybody yet.
 pub const MOST_RUNGS: usize = 32;

@@ -4,6 +4,7 @@
 //! scored by who has proven to hold its key, a network by verified clients in it, an address by strangers. A [`Book`]
 //! is the state; it outlives configurations. [`Rules`] are a configuration's; every function is told them, and the time.
 
+mod abuse;
 mod book;
 mod client;
 mod distinct;
@@ -25,6 +26,7 @@ mod testing;
 mod tests;
 mod vouch;
 
+pub use self::abuse::abuse;
 pub use self::book::{Arrived, Arriving, Ban, Book, Failed};
 pub use self::client::{Client, Standing};
 pub use self::entry::{Step, View};

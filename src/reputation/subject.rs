@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use crate::fingerprint::Ja4;
 use crate::identity::Digest;
 
 /// Somebody who has a reputation.
@@ -17,8 +18,8 @@ pub enum Subject {
     Identity(Digest),
     /// A network: an IPv4 /24, an IPv6 /48.
     Network(IpAddr),
-    /// A fingerprint of a client's TLS stack.
-    Print(u64),
+    /// A kind of client software, by its stable JA4.
+    Print(Ja4),
 }
 
 /// The kinds of subjects.
@@ -83,7 +84,7 @@ fn network(address: IpAddr, prefix_v4: u8, prefix_v6: u8) -> IpAddr {
 }
 
 /// What operators call it: 64 hexadecimal digits, `192.0.2.1`, `2001:db8::/64`, `192.0.2.0/24`, `2001:db8::/48` or
-/// 16 hexadecimal digits.
+/// a JA4.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -92,7 +93,7 @@ impl fmt::Display for Subject {
             Self::Identity(digest) => write!(f, "{digest}"),
             Self::Network(address @ IpAddr::V4(_)) => write!(f, "{address}/24"),
             Self::Network(address) => write!(f, "{address}/48"),
-            Self::Print(print) => write!(f, "{print:016x}"),
+            Self::Print(print) => write!(f, "{print}"),
         }
     }
 }
@@ -101,7 +102,8 @@ impl FromStr for Subject {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "not an ID: a certificate's SHA-256 fingerprint, an address, a network (/24, /48, /64) or 16 hexadecimal digits";
+        const WRONG: &str =
+            "not an ID: a certificate's SHA-256 fingerprint, an address, a network (/24, /48, /64) or a JA4";
         if let Ok(address) = text.parse() {
             return Ok(Self::address(address));
         }
@@ -112,8 +114,8 @@ impl FromStr for Subject {
                 _ => Err(WRONG),
             };
         }
-        if text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return u64::from_str_radix(text, 16).map(Self::Print).map_err(|_| WRONG);
+        if let Ok(print) = text.parse() {
+            return Ok(Self::Print(print));
         }
         text.parse().map(Self::Identity).map_err(|_| WRONG)
     }
@@ -147,7 +149,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_id_reads_as_it_prints(address: IpAddr, digest: [u8; 32], print: u64) {
+        fn an_id_reads_as_it_prints(address: IpAddr, digest: [u8; 32]) {
+            let print: Ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1".parse().unwrap();
             for subject in [
                 Subject::address(address), Subject::network(address), Subject::Identity(Digest(digest)), Subject::Print(print),
             ] {

@@ -30,7 +30,7 @@ impl Story {
     }
 
     fn come(&self, who: Option<&Identity>, address: IpAddr) -> (Client, Arrived) {
-        let arriving = Arriving { identity: who, class: Class::Device, address, print: Some(1) };
+        let arriving = Arriving { identity: who, class: Class::Device, address, print: Some(print()) };
         self.book.admit(&arriving, self.now(), &self.rules)
     }
 
@@ -56,6 +56,10 @@ impl Story {
     fn score(&self, subject: Subject) -> f32 {
         self.book.view(&subject, self.now(), &self.rules).map_or(0.0, |view| view.total)
     }
+}
+
+fn print() -> crate::fingerprint::Ja4 {
+    "t13d1516h2_8daaf6152771_e5627efa2ab1".parse().unwrap()
 }
 
 fn v4(n: u32) -> IpAddr {
@@ -194,7 +198,7 @@ fn failures_of_those_who_have_proven_nothing_count_for_their_address_only() {
         client.outcome(Outcome::Counted(1.0), story.now(), &story.rules);
     }
     assert!(story.score(Subject::address(v4(3))) > 50.0);
-    for subject in [Subject::network(v4(3)), Subject::Print(1)] {
+    for subject in [Subject::network(v4(3)), Subject::Print(print())] {
         assert_eq!(story.score(subject), 0.0, "{subject}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::tickets::{Tickets, seal};
-use super::{HostParts, Listener, RouteParts, Snapshot, Trust, token, trust};
+use super::{HostParts, Listener, RouteParts, RungParts, Snapshot, Trust, token, trust};
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::identity::{self, Digest, Formats};
@@ -15,6 +15,7 @@ use crate::net::ListenerSpec;
 use crate::policy::map::{self, Entrance};
 use crate::policy::spec::HostSpec;
 use crate::policy::{Host, HostTable, Route};
+use crate::reputation::{Action, Rung};
 use crate::telemetry::Metrics;
 use crate::tls::{self, HostConfig, HostTls, Resumption};
 use crate::upstream::{BuildError, Upstream, Upstreams};
@@ -67,6 +68,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
     let parts = Parts { hosts: &hosts, upstreams: &upstreams, limits: &limits, metrics: inputs.metrics };
     let host_parts = parts.of_hosts(config, &trust);
     let route_parts = parts.of_routes(config)?;
+    let rungs = parts.of_rungs(config)?;
     for (host, config) in hosts.iter().zip(&tls) {
         inputs.metrics.certificate_expiry(host.name(), config.certificate_not_after);
         if config.certificate_not_after < now(inputs.clock) {
@@ -95,6 +97,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
         forwarded: config.forwarded.clone(),
         upstreams: Arc::new(upstreams),
         limits: Arc::new(limits),
+        rungs,
         config: Config { warnings: [inputs.config.warnings, over].concat(), ..inputs.config },
     })
 }
@@ -148,7 +151,7 @@ impl Parts<'_> {
         let of_host = |(host, spec): (&Host, &HostSpec)| HostParts {
             trust: spec.trust.as_deref().and_then(|name| trust.get(name)).map(|trust| Arc::clone(&trust.store)),
             learned: spec.trust.as_deref().and_then(|name| trust.get(name)).and_then(|trust| trust.learned.clone()),
-            formats: self.formats(spec),
+            formats: self.formats(spec, config),
             key: key(&[host.name()]),
             metrics: self.metrics.route(host.name(), "none"),
         };
@@ -156,8 +159,13 @@ impl Parts<'_> {
     }
 
     /// What a host's upstreams want to be told, together: rendered once per connection.
-    fn formats(&self, spec: &HostSpec) -> Formats {
-        let upstreams = spec.routes.iter().filter_map(|route| self.upstream(&route.upstream));
+    fn formats(&self, spec: &HostSpec, config: &Config) -> Formats {
+        let quarantines = config.reputation.rules.ladder.rungs().filter_map(|rung| match &rung.action {
+            Action::Quarantine(name) => Some(name),
+            _ => None,
+        });
+        let names = spec.routes.iter().map(|route| &route.upstream).chain(quarantines);
+        let upstreams = names.filter_map(|name| self.upstream(name));
         upstreams.map(|upstream| upstream.spec().forward).fold(Formats::default(), Formats::union)
     }
 
@@ -165,22 +173,43 @@ impl Parts<'_> {
         let routes = self.hosts.iter().flat_map(|host| host.routes().iter().map(move |route| (host, route)));
         routes
             .map(|(host, route)| {
-                self.of_route(host, route, config.body_bytes).ok_or_else(|| {
+                self.of_route(host, route, config).ok_or_else(|| {
                     vec![config.places.problem(format!("route {}: an upstream or a limit is missing", route.name))]
                 })
             })
             .collect()
     }
 
-    fn of_route(&self, host: &Host, route: &Route, body_bytes: u64) -> Option<RouteParts> {
+    fn of_route(&self, host: &Host, route: &Route, config: &Config) -> Option<RouteParts> {
         let limit = |name: &str| self.limits.by_name(name).and_then(|index| self.limits.get(index));
         Some(RouteParts {
             key: key(&[host.name(), &route.name]),
             upstream_name: Arc::from(&*route.upstream),
             upstream: Arc::clone(self.upstream(&route.upstream)?),
             limits: route.limits.iter().map(|name| limit(name).map(Arc::clone)).collect::<Option<_>>()?,
-            body_bytes: route.body_bytes.unwrap_or(body_bytes),
+            body_bytes: route.body_bytes.unwrap_or(config.body_bytes),
+            reputation: config.reputation.routes.get(&*route.name).cloned().unwrap_or_default(),
             metrics: self.metrics.route(host.name(), &route.name),
+        })
+    }
+
+    fn of_rungs(&self, config: &Config) -> Result<Vec<RungParts>, Vec<Problem>> {
+        let rungs = config.reputation.rules.ladder.rungs();
+        let missing = || vec![config.places.problem("reputation.ladder: an upstream or a limit is missing")];
+        rungs.map(|rung| self.of_rung(rung).ok_or_else(missing)).collect()
+    }
+
+    fn of_rung(&self, rung: &Rung) -> Option<RungParts> {
+        let none = RungParts { limit: None, upstream: None };
+        Some(match &rung.action {
+            Action::Limit(name) => {
+                let limit = self.limits.by_name(name).and_then(|index| self.limits.get(index))?;
+                RungParts { limit: Some(Arc::clone(limit)), ..none }
+            }
+            Action::Quarantine(name) => {
+                RungParts { upstream: Some((Arc::from(&**name), Arc::clone(self.upstream(name)?))), ..none }
+            }
+            _ => none,
         })
     }
 

@@ -111,6 +111,7 @@ impl Snapshot {
             forwarded: self.forwarded.clone(),
             upstreams: Arc::clone(&self.upstreams),
             limits: Arc::clone(&self.limits),
+            rungs: self.rungs.clone(),
             config: self.config.clone(),
         })
     }

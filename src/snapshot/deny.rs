@@ -104,6 +104,15 @@ impl Reloader {
         Ok(Changed { id, trust, spec, what })
     }
 
+    /// Denies several certificates of a trust store, with one reload.
+    pub(super) fn deny_each(&self, trust: &str, specs: Vec<DenySpec>) -> Result<(), DenyError> {
+        let change = |state: &mut DenyState| {
+            state.extend(specs.into_iter().map(|spec| (config::deny_id(&spec.matcher), spec)));
+            if state.len() > MAX_KEPT { Err(DenyError::Full) } else { Ok(Change::Added) }
+        };
+        self.change(trust, change).map(drop)
+    }
+
     /// Takes an entry back; `trust` where several trust stores have it.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use super::Snapshot;
-use crate::config::Config;
+use crate::config::{Config, ReputationSpec, RouteReputation};
 use crate::policy::spec::{HostSpec, RouteSpec};
 use crate::tls::TrustStore;
 
@@ -33,13 +33,18 @@ pub(super) fn configured(old: &Config, new: &Config) -> Vec<String> {
         config.hosts.iter().map(|host| HostSpec { routes: Vec::new(), ..host.clone() }).collect()
     };
     named("host", &without_routes(old), &without_routes(new), host, &mut all);
-    let routes = |config: &Config| -> Vec<(String, RouteSpec)> {
+    // Likewise what they want of reputations.
+    let whole = |spec: &ReputationSpec| ReputationSpec { routes: BTreeMap::new(), ..spec.clone() };
+    let routes = |config: &Config| -> Vec<(String, (RouteSpec, Option<RouteReputation>))> {
         let of = |host_spec: &HostSpec| {
             let name = host(host_spec);
             host_spec
                 .routes
                 .iter()
-                .map(move |route| (format!("{} of {name}", route.name), route.clone()))
+                .map(move |route| {
+                    let reputation = config.reputation.routes.get(&route.name).cloned();
+                    (format!("{} of {name}", route.name), (route.clone(), reputation))
+                })
                 .collect::<Vec<_>>()
         };
         config.hosts.iter().flat_map(of).collect()
@@ -62,6 +67,7 @@ pub(super) fn configured(old: &Config, new: &Config) -> Vec<String> {
         ("forwarded", differ(&old.forwarded, &new.forwarded)),
         ("resumption", differ(&old.resumption, &new.resumption)),
         ("shutdown", old.drain_timeout != new.drain_timeout),
+        ("reputation", whole(&old.reputation) != whole(&new.reputation)),
         ("reload", old.reload_interval != new.reload_interval),
     ];
     all.extend(sections.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| format!("{name} changed")));

@@ -9,6 +9,7 @@ mod files;
 mod learn;
 mod publish;
 mod reload;
+mod reputation;
 mod state_file;
 mod tickets;
 mod token;
@@ -25,9 +26,10 @@ pub use self::files::{digest, files};
 pub use self::learn::Learned;
 pub use self::publish::Published;
 pub use self::reload::{Attempt, Outcome, Parts, Reloader, Report, Trigger};
+pub use self::reputation::{Reputation, RungParts, Sleeper};
 pub use self::tickets::Tickets;
 pub use self::watch::FileWatch;
-use crate::config::{Config, ConnectionSpec};
+use crate::config::{Config, ConnectionSpec, RouteReputation};
 use crate::http1;
 use crate::http2;
 use crate::identity::{Digest, Formats};
@@ -74,6 +76,8 @@ pub struct Snapshot {
     pub upstreams: Arc<Upstreams>,
     /// Every limit.
     pub limits: Arc<Limits>,
+    /// What the rungs of the ladder need, in its order.
+    pub rungs: Vec<RungParts>,
     /// The file as it was read.
     pub config: Config,
 }
@@ -119,6 +123,8 @@ pub struct RouteParts {
     pub limits: Vec<Arc<Limit>>,
     /// Longest request body.
     pub body_bytes: u64,
+    /// Which of its answers are failures, and what else it wants of reputations.
+    pub reputation: RouteReputation,
     /// Its counters.
     pub metrics: RouteMetrics,
 }

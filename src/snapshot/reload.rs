@@ -219,11 +219,13 @@ fn warn(config: &Config) {
 /// What has changed that a running process cannot change: named and refused, never half applied.
 fn needs_restart(old: &Config, new: &Config) -> Vec<Problem> {
     let sockets = |config: &Config| config.listeners.iter().map(|l| (l.address, l.backlog)).collect::<Vec<_>>();
+    let sizes = |config: &Config| (config.reputation.identities, config.reputation.state.clone());
     let changes = [
         ("listener", sockets(old) != sockets(new)),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
         ("runtime", old.runtime != new.runtime),
+        ("reputation", sizes(old) != sizes(new)),
     ];
     let named = changes.into_iter().filter(|(_, changed)| *changed);
     named

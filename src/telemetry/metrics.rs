@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::record::HandshakeFacts;
+use super::reputation::ReputationMetrics;
 use super::scraped::Scraped;
 use crate::reject::Reason;
 
@@ -127,6 +128,8 @@ pub struct Metrics {
     certificate_expiry: Family<HostLabel, Gauge>,
     handshakes_by_anchor: Family<AnchorLabels, Counter>,
     stack_shadowed: Family<TrustLabel, Counter>,
+    /// What becomes of behaviour.
+    pub reputation: ReputationMetrics,
 }
 
 impl Default for Metrics {
@@ -161,6 +164,7 @@ impl Metrics {
             certificate_expiry: Family::default(),
             handshakes_by_anchor: Family::default(),
             stack_shadowed: Family::default(),
+            reputation: ReputationMetrics::default(),
         };
         for reason in Reason::ALL {
             drop(metrics.rejects.get_or_create(&ReasonLabel { reason: *reason }));
@@ -212,6 +216,7 @@ impl Metrics {
             "Handshakes of client software that its trust store would refuse if it enforced",
             self.stack_shadowed.clone(),
         );
+        self.reputation.register(r);
         Self { registry, ..self }
     }
 

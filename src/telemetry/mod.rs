@@ -3,11 +3,13 @@
 mod log;
 mod metrics;
 mod record;
+mod reputation;
 mod scraped;
 mod spec;
 
 pub use self::log::{LogGuard, init};
 pub use self::metrics::{Metrics, RouteMetrics};
 pub use self::record::{AccessLog, ConnectionRecord, HandshakeFacts, Reload, RequestRecord, Telemetry, Who};
-pub use self::scraped::{AnchorSample, CrlSample, Scraped, ServerSample};
+pub use self::reputation::ReputationMetrics;
+pub use self::scraped::{AnchorSample, CrlSample, ReputationSample, Scraped, ServerSample};
 pub use self::spec::{LogFormat, LogSpec};

@@ -5,8 +5,9 @@ use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 
 /// Everything that is looked at.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,24 @@ pub struct Scraped {
     pub crls: Vec<CrlSample>,
     /// Anchors.
     pub anchors: Vec<AnchorSample>,
+    /// What is remembered of behaviour.
+    pub reputation: ReputationSample,
+}
+
+/// What is remembered of behaviour.
+#[derive(Clone, Debug, Default)]
+pub struct ReputationSample {
+    /// How many of each kind are remembered.
+    pub entries: Vec<(&'static str, usize)>,
+    /// How many found no room.
+    pub without_room: u64,
+    /// Requests that wait.
+    pub sleeping: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
 }
 
 /// The state of an upstream server.
@@ -78,7 +97,8 @@ impl Collector for Scraped {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.servers(&mut encoder)?;
         self.crls(&mut encoder)?;
-        self.anchors(&mut encoder)
+        self.anchors(&mut encoder)?;
+        self.reputation(&mut encoder)
     }
 }
 
@@ -109,6 +129,27 @@ impl Scraped {
         due.encode(encoder.encode_descriptor("crl_next_update_timestamp_seconds", help, None, due.metric_type())?)?;
         let help = "Certificates that an issuer's revocation list revokes";
         entries.encode(encoder.encode_descriptor("crl_entries", help, None, entries.metric_type())?)
+    }
+
+    fn reputation(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let entries = Family::<KindLabel, Gauge>::default();
+        for (kind, count) in &self.reputation.entries {
+            entries.get_or_create(&KindLabel { kind }).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+        let help = "Subjects whose behaviour is remembered";
+        entries.encode(encoder.encode_descriptor("reputation_entries", help, None, entries.metric_type())?)?;
+        let without_room = ConstCounter::new(self.reputation.without_room);
+        let help =
+            "Subjects that found no room to be remembered: reputation.identities is too small, or somebody fills it";
+        without_room.encode(encoder.encode_descriptor(
+            "reputation_without_room",
+            help,
+            None,
+            without_room.metric_type(),
+        )?)?;
+        let sleeping = ConstGauge::new(i64::from(self.reputation.sleeping));
+        let help = "Requests that a rung lets wait now";
+        sleeping.encode(encoder.encode_descriptor("reputation_sleeping", help, None, sleeping.metric_type())?)
     }
 
     fn anchors(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -29,7 +29,7 @@ pub use self::linger::linger;
 pub use self::material::{Anchor, Anchors, MaterialError, anchors};
 pub use self::presented::Presented;
 pub use self::server::{HostConfig, HostTls, Resumption, host, provider};
-pub use self::spec::{AnchorSpec, CrlDepth, CrlExpired, CrlMissing, StackMode, StackSpec, TrustSpec};
+pub use self::spec::{AnchorSpec, CrlDepth, CrlExpired, CrlMissing, IdentityClass, StackMode, StackSpec, TrustSpec};
 pub use self::stream::TlsStream;
 pub use self::tickets::{KEY_BYTES, ResumptionSpec, TicketKeys};
 pub use self::trust::{Ends, Proof, TrustStore};

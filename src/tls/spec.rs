@@ -39,6 +39,8 @@ pub struct TrustSpec {
     pub deny_state: Option<PathBuf>,
     /// Which software may show its certificates.
     pub stack: StackSpec,
+    /// How many clients one certificate is meant for.
+    pub identity: IdentityClass,
 }
 
 impl TrustSpec {
@@ -61,6 +63,7 @@ impl TrustSpec {
             deny: None,
             deny_state: None,
             stack: StackSpec::default(),
+            identity: IdentityClass::default(),
         }
     }
 }
@@ -97,6 +100,16 @@ pub struct AnchorSpec {
     pub file: PathBuf,
     /// When they end as anchors (inclusive), Unix seconds; `None`: with their own notAfter.
     pub not_after: Option<i64>,
+}
+
+/// How many clients one certificate is meant for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdentityClass {
+    /// One.
+    #[default]
+    Device,
+    /// Any number, such as all that have one build of an app.
+    Shared,
 }
 
 /// Which certificates of a chain are looked up in revocation lists.

@@ -39,6 +39,7 @@ mod map;
 mod prints;
 mod programs;
 mod reload;
+mod reputation;
 mod resumption;
 mod revocation;
 mod rotation;

@@ -5,6 +5,7 @@ mod bounds;
 mod example;
 mod markdown;
 mod named;
+mod reputation;
 mod serving;
 
 use std::fmt;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 pub use self::example::example_toml;
 pub use self::markdown::reference_markdown;
-pub(super) use self::{bounds::*, named::*, serving::*};
+pub(super) use self::{bounds::*, named::*, reputation::*, serving::*};
 use super::units::{show_duration, show_size};
 
 /// A section and its keys.

@@ -95,6 +95,12 @@ pub(crate) static TRUST: Table = Table {
             "Where the gate keeps what `POST /deny` of the admin listener denies. It alone writes this file, and its folder must be writable; the file need not be there at first. Without it this trust store takes no such request.",
         ),
         Key::new(
+            "identity",
+            Kind::Word(&["device", "shared"]),
+            Default(r#""device""#),
+            "How many clients one certificate is meant for: `device`, one; `shared`, any number (a P12 in every copy of an app). What is usual for a shared one is learned ([`reputation.spread`](#reputationspread)).",
+        ),
+        Key::new(
             "stack",
             Kind::Tables(&STACK),
             Optional(r#"{ mode = "shadow", allow = ["t13d1515h2_*"] }"#),

@@ -1,8 +1,8 @@
 //! The file itself, and who is served what: listeners, hosts, routes.
 
 use super::{
-    ADMIN, CONNECTION, FORWARDED, Form, HTTP, HTTP2, Key, Kind, LIMIT, LOG, Presence, RELOAD, RESUMPTION, RUNTIME,
-    SHUTDOWN, TRUST, Table, UPSTREAM,
+    ADMIN, CONNECTION, FORWARDED, Form, HTTP, HTTP2, Key, Kind, LIMIT, LOG, OUTCOME, Presence, RELOAD, REPUTATION,
+    RESUMPTION, RUNTIME, SHUTDOWN, TRUST, Table, UPSTREAM,
 };
 use Presence::{Conditional, Default, DefaultBut, Optional, Required};
 
@@ -25,6 +25,7 @@ pub(crate) static ROOT: Table = Table {
         Key::new("runtime", Kind::Tables(&RUNTIME), Optional(""), "How threads serve."),
         Key::new("resumption", Kind::Tables(&RESUMPTION), Optional(""), "Resumed sessions."),
         Key::new("shutdown", Kind::Tables(&SHUTDOWN), Optional(""), "How it ends."),
+        Key::new("reputation", Kind::Tables(&REPUTATION), Optional(""), "What becomes of behaviour."),
         Key::new("reload", Kind::Tables(&RELOAD), Optional(""), "Changes while running."),
     ],
 };
@@ -171,6 +172,24 @@ pub(crate) static ROUTE: Table = Table {
             Kind::Size { least: 0, most: MAX_BODY },
             Optional(r#""1MiB""#),
             "Longest request body; without it, `http.body_bytes`.",
+        ),
+        Key::new(
+            "outcome",
+            Kind::Tables(&OUTCOME),
+            DefaultBut { default: "[]", example: "[{ statuses = [401, 403, 429] }]" },
+            "Which answers of the backend are failures, and count against who got them ([`reputation`](#reputation)). For the requests that try something: give a login route `methods = [\"POST\"]`, or whoever fails could make up for it by looking at the form.",
+        ),
+        Key::new(
+            "pacing",
+            Kind::Flag,
+            Default("false"),
+            "Whether the pace of its requests is looked at: even intervals and repeated sequences count against the certificate.",
+        ),
+        Key::new(
+            "exempt",
+            Kind::Flag,
+            Default("false"),
+            "Whether no rung of the ladder applies here: for the route on which an app meets a challenge.",
         ),
     ],
 };
