@@ -1,14 +1,16 @@
 //! HTTP/1.1 without a task per connection: the request is bytes made once, of the response the head is parsed and the
 //! body counted.
 
+use bytes::{Buf as _, BytesMut};
 use http::Method;
-use httparse::{EMPTY_HEADER, Response, Status, parse_chunk_size};
+use httparse::{EMPTY_HEADER, Response, Status};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 
 use super::failure::Failure;
 use super::plan::Plan;
 use super::stream::Stream;
 use super::tally::Reply;
+use crate::codec::{Bounds, Chunked, Decoded};
 
 /// A request as it is sent, again and again.
 #[derive(Debug)]
@@ -22,14 +24,8 @@ pub(super) struct Prepared {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
-    unread: Unread,
-}
-
-/// Bytes of the connection that belong to what comes next.
-#[derive(Debug, Default)]
-pub(super) struct Unread {
-    buffer: Vec<u8>,
-    from: usize,
+    /// Bytes that belong to what comes next.
+    unread: BytesMut,
 }
 
 /// How a response's body ends.
@@ -74,7 +70,7 @@ impl Prepared {
 
 impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, unread: Unread::default() }
+        Self { stream, unread: BytesMut::new() }
     }
 
     /// Sends the request and reads the response to its end. The flag says whether the connection may be used again.
@@ -108,7 +104,7 @@ impl Connection {
     }
 
     /// For who speaks the other protocol.
-    pub(super) fn into_parts(self) -> (Stream, Unread) {
+    pub(super) fn into_parts(self) -> (Stream, BytesMut) {
         (self.stream, self.unread)
     }
 
@@ -120,7 +116,7 @@ impl Connection {
 
     /// Gives buffers back: this connection will be idle.
     pub(super) fn rest(&mut self) {
-        self.unread = Unread::default();
+        self.unread = BytesMut::new();
     }
 
     /// Says goodbye, as far as that goes without waiting.
@@ -162,7 +158,7 @@ async fn send(writer: &mut WriteHalf<&mut Stream>, request: &Prepared, sent: &mu
 /// Reads a response to its end: its status, the bytes of its body, whether the connection lives on.
 async fn receive<R: AsyncRead + Unpin>(
     reader: &mut R,
-    unread: &mut Unread,
+    unread: &mut BytesMut,
     is_head: bool,
 ) -> Result<(u16, u64, bool), Failure> {
     let head = head(reader, unread, is_head).await?;
@@ -178,18 +174,18 @@ async fn receive<R: AsyncRead + Unpin>(
 }
 
 /// Reads the head that was asked for.
-async fn head<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut Unread, is_head: bool) -> Result<Head, Failure> {
+async fn head<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut BytesMut, is_head: bool) -> Result<Head, Failure> {
     loop {
-        let Some((head, size)) = parse(unread.rest(), is_head)? else {
-            if unread.rest().len() > LONGEST_HEAD {
+        let Some((head, size)) = parse(unread, is_head)? else {
+            if unread.len() > LONGEST_HEAD {
                 return Err(Failure::Http1("head_too_long"));
             }
-            if unread.fill(reader).await? == 0 {
+            if fill(reader, unread).await? == 0 {
                 return Err(Failure::Closed);
             }
             continue;
         };
-        unread.skip(size);
+        unread.advance(size);
         // RFC 9110 §15.2: interim responses come before the one that was asked for. 101 is the last one of HTTP.
         if head.status >= 200 || head.status == 101 {
             return Ok(head);
@@ -229,97 +225,52 @@ fn parse(bytes: &[u8], is_head: bool) -> Result<Option<(Head, usize)>, Failure> 
 }
 
 /// Reads `left` bytes away.
-async fn take<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut Unread, mut left: u64) -> Result<(), Failure> {
+async fn take<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut BytesMut, mut left: u64) -> Result<(), Failure> {
     loop {
-        let here = length(unread.rest().len()).min(left);
-        unread.skip(usize::try_from(here).unwrap_or(usize::MAX));
+        let here = length(unread.len()).min(left);
+        unread.advance(usize::try_from(here).unwrap_or(unread.len()));
         left -= here;
         if left == 0 {
             return Ok(());
         }
-        if unread.fill(reader).await? == 0 {
+        if fill(reader, unread).await? == 0 {
             return Err(Failure::Closed);
         }
     }
 }
 
-async fn until_close<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut Unread) -> Result<u64, Failure> {
+async fn until_close<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut BytesMut) -> Result<u64, Failure> {
     let mut received = 0;
     loop {
-        received += length(unread.rest().len());
-        unread.skip(usize::MAX);
-        if unread.fill(reader).await? == 0 {
+        received += length(unread.len());
+        unread.clear();
+        if fill(reader, unread).await? == 0 {
             return Ok(received);
         }
     }
 }
 
-/// RFC 9112 §7.1.
-async fn chunked<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut Unread) -> Result<u64, Failure> {
-    let mut received = 0_u64;
+async fn chunked<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut BytesMut) -> Result<u64, Failure> {
+    let mut decoder = Chunked::new(Bounds { bytes: LONGEST_HEAD, count: MOST_FIELDS });
+    let mut received = 0;
     loop {
-        let size = loop {
-            match parse_chunk_size(unread.rest()).map_err(|_| Failure::Http1("chunk_size"))? {
-                Status::Complete((at, size)) => {
-                    unread.skip(at);
-                    break size;
+        match decoder.decode(unread).map_err(|_| Failure::Http1("chunked"))? {
+            Decoded::Data(data) => received += length(data.len()),
+            Decoded::Trailers(_) => {}
+            Decoded::More => {
+                if fill(reader, unread).await? == 0 {
+                    return Err(Failure::Closed);
                 }
-                Status::Partial => more(reader, unread).await?,
             }
-        };
-        if size == 0 {
-            break;
+            Decoded::End => return Ok(received),
         }
-        take(reader, unread, size).await?;
-        received = received.saturating_add(size);
-        line(reader, unread).await?;
-    }
-    // Trailer fields, and the empty line after them.
-    while line(reader, unread).await? > 0 {}
-    Ok(received)
-}
-
-/// Reads a line away: how long it was.
-async fn line<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut Unread) -> Result<usize, Failure> {
-    loop {
-        if let Some(end) = memchr::memchr(b'\n', unread.rest()) {
-            let line = unread.rest().get(..end).unwrap_or_default().trim_ascii_end().len();
-            unread.skip(end + 1);
-            return Ok(line);
-        }
-        more(reader, unread).await?;
     }
 }
 
-async fn more<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut Unread) -> Result<(), Failure> {
-    if unread.rest().len() > LONGEST_HEAD {
-        return Err(Failure::Http1("line_too_long"));
-    }
-    if unread.fill(reader).await? == 0 { Err(Failure::Closed) } else { Ok(()) }
-}
-
-impl Unread {
-    pub(super) fn rest(&self) -> &[u8] {
-        self.buffer.get(self.from..).unwrap_or_default()
-    }
-
-    pub(super) fn skip(&mut self, count: usize) {
-        self.from = self.from.saturating_add(count).min(self.buffer.len());
-        if self.from == self.buffer.len() {
-            self.buffer.clear();
-            self.from = 0;
-        }
-    }
-
-    /// Reads more; 0: there is no more.
-    pub(super) async fn fill<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> Result<usize, Failure> {
-        if self.from > 0 {
-            self.buffer.drain(..self.from);
-            self.from = 0;
-        }
-        self.buffer.reserve(READ);
-        reader.read_buf(&mut self.buffer).await.map_err(|error| Failure::io(&error))
-    }
+/// Reads more; 0: there is no more.
+pub(super) async fn fill<R: AsyncRead + Unpin>(reader: &mut R, unread: &mut BytesMut) -> Result<usize, Failure> {
+    unread.reserve(READ);
+    reader.read_buf(unread).await.map_err(|error| Failure::io(&error))
 }
 
 pub(super) fn length(bytes: usize) -> u64 {
@@ -335,6 +286,7 @@ const MOST_FIELDS: usize = 96;
 static ZEROS: &[u8] = &[0; 64 * 1024];
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "each test has its own runtime")]
 mod tests {
     use proptest::prelude::*;
 
@@ -343,7 +295,7 @@ mod tests {
     /// The response at the start of what comes in pieces of this size, and what of it is left.
     async fn read(bytes: &[u8], piece: usize, is_head: bool) -> (Result<(u16, u64, bool), Failure>, Vec<u8>) {
         let (mut there, mut here) = tokio::io::duplex(piece);
-        let mut unread = Unread::default();
+        let mut unread = BytesMut::new();
         let feed = async {
             // Who has read enough is gone.
             let _ = there.write_all(bytes).await;
@@ -351,7 +303,7 @@ mod tests {
         };
         let receiving = async {
             let outcome = receive(&mut here, &mut unread, is_head).await;
-            let mut left = unread.rest().to_vec();
+            let mut left = unread.to_vec();
             here.read_to_end(&mut left).await.unwrap();
             (outcome, left)
         };
@@ -398,10 +350,10 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ncontent-le", Failure::Closed),
             ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab", Failure::Closed),
             ("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n", Failure::Http1("content_length")),
-            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", Failure::Http1("chunk_size")),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", Failure::Http1("chunked")),
             ("SSH-2.0-OpenSSH\r\n", Failure::Http1("malformed")),
             (&long, Failure::Http1("head_too_long")),
-            (&line, Failure::Http1("line_too_long")),
+            (&line, Failure::Http1("chunked")),
         ] {
             assert_eq!(read(bytes.as_bytes(), 4096, false).await.0, Err(failure), "{bytes:.60}");
         }
@@ -409,7 +361,6 @@ mod tests {
 
     proptest! {
         #[test]
-        #[expect(clippy::disallowed_methods, reason = "each case has its own runtime")]
         fn any_bytes_are_read_without_a_panic(noise: Vec<u8>, chunks in "[0-9a-f;\r\n]{0,40}") {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let _ = runtime.block_on(read(&noise, 4096, false));

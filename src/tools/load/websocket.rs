@@ -3,10 +3,11 @@
 use aws_lc_rs::{digest, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::{Buf as _, BytesMut};
 use tokio::io::AsyncWriteExt as _;
 
 use super::failure::Failure;
-use super::http1::{Connection, Prepared, Unread, length};
+use super::http1::{Connection, Prepared, fill, length};
 use super::plan::Plan;
 use super::stream::Stream;
 use super::tally::Reply;
@@ -15,7 +16,7 @@ use super::tally::Reply;
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Stream,
-    unread: Unread,
+    unread: BytesMut,
     frame: Vec<u8>,
     payload: Vec<u8>,
 }
@@ -69,32 +70,32 @@ impl Socket {
         self.send(None).await?;
         loop {
             let head = loop {
-                match head(self.unread.rest())? {
+                match head(&self.unread)? {
                     Some(head) if head.payload > LONGEST => return Err(Failure::WebSocket("too_long")),
-                    Some(head) if self.unread.rest().len() >= head.size.saturating_add(head.payload) => break head,
+                    Some(head) if self.unread.len() >= head.size.saturating_add(head.payload) => break head,
                     _ => {}
                 }
-                if self.unread.fill(&mut self.stream).await? == 0 {
+                if fill(&mut self.stream, &mut self.unread).await? == 0 {
                     return Err(Failure::Closed);
                 }
             };
             let end = head.size.saturating_add(head.payload);
-            let payload = self.unread.rest().get(head.size..end).unwrap_or_default();
+            let payload = self.unread.get(head.size..end).unwrap_or_default();
             match head.first {
                 first if first == FIN | BINARY => {
                     let same = payload == self.payload;
                     let received = length(payload.len());
-                    self.unread.skip(end);
+                    self.unread.advance(end);
                     let reply = Reply { status: None, received, sent: length(self.payload.len()) };
                     return if same { Ok(reply) } else { Err(Failure::WebSocket("other_message")) };
                 }
                 first if first == FIN | PING => {
                     // §5.5.3: the same payload comes back. The mask may be any.
                     let pong = masked(PONG, payload, [0; 4]);
-                    self.unread.skip(end);
+                    self.unread.advance(end);
                     self.send(Some(&pong)).await?;
                 }
-                first if first == FIN | PONG => self.unread.skip(end),
+                first if first == FIN | PONG => self.unread.advance(end),
                 first if first == FIN | CLOSE => return Err(Failure::WebSocket("closed")),
                 _ => return Err(Failure::WebSocket("unexpected_frame")),
             }
