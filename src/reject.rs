@@ -91,7 +91,7 @@ reasons! {
     Connections = "connections", Close, Gate, "busy";
     /// The address already holds as many connections as `connection.per_address` allows.
     ConnectionsPerAddress = "connections_per_address", Close, Downstream, "too many connections";
-    /// As many connections have sent no ClientHello as `connection.silent` allows, and this one has waited longest, or has just come while all others are young.
+    /// As many connections have sent no ClientHello as `connection.silent` allows, and this one has been silent longest.
     ConnectionsSilent = "connections_silent", Close, Gate, "busy";
     /// The address starts handshakes faster than `connection.handshakes_per_address` allows.
     HandshakesPerAddress = "handshakes_per_address", Close, Downstream, "too many handshakes";

@@ -21,7 +21,7 @@ const TOP: &str =
     "[connection]\nper_address = 20000\nhandshakes_per_address = \"1000000/s\"\nhandshake_timeout = \"60s\"\n";
 
 pub(crate) async fn run() {
-    let backend = backend().await;
+    let backend = backend();
     println!(
         "\n| Attack | Requests p50 / p99 ms | New connections p50 / p99 ms | Failed | CPU of the gate | RSS MiB | Refusals by reason |"
     );

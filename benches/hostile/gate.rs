@@ -137,27 +137,39 @@ fn rsa(dir: &Path, ca: &Authority) {
     fs::write(dir.join("server.key"), key.serialize_pem()).unwrap();
 }
 
-/// Answers `ok`: at once, or after its work where the path says so.
-pub(crate) async fn backend() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// Answers `ok`: at once, or after its work where the path says so. On a thread of its own, so that busy clients do
+/// not make it slow.
+pub(crate) fn backend() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let _ = stream.set_nodelay(true);
-            tokio::spawn(async move {
-                let mut buffer = [0; 4096];
-                while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-                    if buffer[..read].starts_with(b"GET /slow") {
-                        sleep(WORK).await;
-                    }
-                    if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.is_err() {
-                        return;
-                    }
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::from_std(listener).unwrap();
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => drop(tokio::spawn(answer(stream))),
+                    // Out of descriptors, as a rule; some come back.
+                    Err(_) => sleep(WORK).await,
                 }
-            });
-        }
+            }
+        });
     });
     address
+}
+
+async fn answer(mut stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let mut buffer = [0; 4096];
+    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+        if buffer[..read].starts_with(b"GET /slow") {
+            sleep(WORK).await;
+        }
+        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.is_err() {
+            return;
+        }
+    }
 }
 
 pub(crate) struct Gate {

@@ -13,7 +13,11 @@ use tokio::sync::oneshot;
 
 /// So many slots.
 #[derive(Debug)]
-pub(super) struct Slots(Mutex<Taken>);
+pub(super) struct Slots {
+    /// How long whoever has one is left alone.
+    undisturbed: Duration,
+    taken: Mutex<Taken>,
+}
 
 #[derive(Debug)]
 struct Taken {
@@ -32,24 +36,36 @@ pub(super) struct Slot {
 }
 
 impl Slots {
+    /// For handshakes: each is left alone for as long as an honest one takes.
     pub(super) fn new(bound: u32) -> Arc<Self> {
+        Self::undisturbed_for(UNDISTURBED, bound)
+    }
+
+    /// For those who should have said something already: the oldest always makes room. A client's first words follow
+    /// its acknowledgement at once, so whoever is the oldest of thousands has nothing to say.
+    pub(super) fn impatient(bound: u32) -> Arc<Self> {
+        Self::undisturbed_for(Duration::ZERO, bound)
+    }
+
+    fn undisturbed_for(undisturbed: Duration, bound: u32) -> Arc<Self> {
         let bound = usize::try_from(bound).unwrap_or(usize::MAX);
-        Arc::new(Self(Mutex::new(Taken { bound, next: 0, by_age: BTreeMap::new() })))
+        let taken = Mutex::new(Taken { bound, next: 0, by_age: BTreeMap::new() });
+        Arc::new(Self { undisturbed, taken })
     }
 
     /// Whether there is a slot, or one that may be revoked.
     pub(super) fn has_room(&self, now: Instant) -> bool {
-        let taken = self.0.lock();
-        let is_old = |(since, _): &(Instant, _)| now.saturating_duration_since(*since) >= UNDISTURBED;
+        let taken = self.taken.lock();
+        let is_old = |(since, _): &(Instant, _)| now.saturating_duration_since(*since) >= self.undisturbed;
         taken.by_age.len() < taken.bound || taken.by_age.values().next().is_some_and(is_old)
     }
 
     /// A slot, if there is one, or one that is revoked for it.
     pub(super) fn take(self: &Arc<Self>, now: Instant) -> Option<Slot> {
-        let mut taken = self.0.lock();
+        let mut taken = self.taken.lock();
         if taken.by_age.len() >= taken.bound {
             let oldest = taken.by_age.first_entry()?;
-            if now.saturating_duration_since(oldest.get().0) < UNDISTURBED {
+            if now.saturating_duration_since(oldest.get().0) < self.undisturbed {
                 return None;
             }
             let (_, (_, revoke)) = oldest.remove_entry();
@@ -67,11 +83,11 @@ impl Slots {
     }
 
     pub(super) fn set_bound(&self, bound: u32) {
-        self.0.lock().bound = usize::try_from(bound).unwrap_or(usize::MAX);
+        self.taken.lock().bound = usize::try_from(bound).unwrap_or(usize::MAX);
     }
 
     pub(super) fn used(&self) -> usize {
-        self.0.lock().by_age.len()
+        self.taken.lock().by_age.len()
     }
 }
 
@@ -85,7 +101,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let removed = self.slots.0.lock().by_age.remove(&self.number);
+        let removed = self.slots.taken.lock().by_age.remove(&self.number);
         drop(removed);
     }
 }
@@ -117,6 +133,16 @@ mod tests {
         assert_eq!(slots.used(), 2, "its slot is another's");
         drop((second, third));
         assert_eq!(slots.used(), 0);
+    }
+
+    #[test]
+    fn of_those_who_should_have_spoken_the_oldest_always_makes_room() {
+        let clock = Clock::adjustable();
+        let slots = Slots::impatient(2);
+        let mut held: Vec<_> = (0..5).map(|_| slots.take(clock.now()).unwrap()).collect();
+        let revoked: Vec<_> = held.iter_mut().map(|slot| slot.revoked().now_or_never().is_some()).collect();
+        assert_eq!(revoked, [true, true, true, false, false]);
+        assert_eq!(slots.used(), 2);
     }
 
     #[test]
