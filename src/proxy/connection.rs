@@ -22,7 +22,7 @@ use crate::limits::ConnectionPermit;
 use crate::reject::{Reason, Reject};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{ConnectionRecord, HandshakeFacts};
-use crate::tls::{self, Attempt, Doors, Ends, Handshaken, Protocol, Refused, TlsStream};
+use crate::tls::{self, Attempt, Doors, Ends, Greeted, Handshaken, Protocol, Refused, TlsStream};
 
 /// How long before its certificate's end a connection is asked to finish, at the least. What is in
 /// flight then has this long; nothing is served past notAfter.
@@ -139,14 +139,8 @@ async fn establish(
         drop(silent);
         let refused = |reject| Refused { reject, io: None };
         let mut handshake = permits.handshake(record.peer.ip()).map_err(refused)?;
-        let conclude = async {
-            let waiting = worker.shared.telemetry.metrics.handshake_waits();
-            worker.turns.take(snapshot.connection.turns).await.map_err(refused)?;
-            drop(waiting);
-            tls::conclude(greeted, &doors, &mut attempt).await
-        };
         tokio::select! {
-            done = conclude => done,
+            done = in_turn(greeted, &doors, worker, &snapshot, &mut attempt) => done,
             reject = handshake.revoked() => Err(refused(reject)),
         }
     };
@@ -172,6 +166,21 @@ async fn establish(
     let kind = if done.resumed { "resumed" } else { "full" };
     record.established(&peer.who.host, HandshakeFacts { version: done.version, protocol: peer.who.protocol, kind });
     Ok(Admitted { stream: done.stream, protocol: done.protocol, peer, behaviour, snapshot, permit, changes })
+}
+
+/// The rest of a handshake, when it is its turn to cost something.
+async fn in_turn(
+    greeted: Greeted<TcpStream>,
+    doors: &Doors<'_>,
+    worker: &Worker,
+    snapshot: &Snapshot,
+    attempt: &mut Attempt,
+) -> Result<Handshaken<TcpStream>, Refused<TcpStream>> {
+    let waiting = worker.shared.telemetry.metrics.handshake_waits();
+    let turn = worker.turns.take(snapshot.connection.turns).await;
+    turn.map_err(|reject| Refused { reject, io: None })?;
+    drop(waiting);
+    tls::conclude(greeted, doors, attempt).await
 }
 
 /// Speaks HTTP until the client, the certificate, the drain or a bound ends it.

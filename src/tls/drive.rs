@@ -86,14 +86,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Drive<IO> {
                     self.collect_alert();
                     // Best effort: the handshake has failed whether or not the client hears why.
                     let _ = self.send().await;
-                    return Err(invalid(error));
+                    return Err(error);
                 }
             }
         }
     }
 
     /// One answer of the library.
-    fn step(&mut self) -> Result<Need, Error> {
+    fn step(&mut self) -> io::Result<Need> {
         let status = self.connection.process_tls_records(&mut self.incoming);
         let discard = status.discard;
         let mut over = false;
@@ -116,8 +116,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Drive<IO> {
             }
             Ok(ConnectionState::BlockedHandshake) => Ok(Need::Bytes),
             // The client has closed; or early data, which is off; and whatever is new is not understood.
-            Ok(_) => Err(Error::HandshakeNotComplete),
-            Err(error) => Err(error),
+            Ok(_) => Err(invalid(Error::HandshakeNotComplete)),
+            Err(error) => Err(invalid(error)),
         };
         // After an error too: the library goes on counting from here when it is asked for its alert.
         self.incoming.drain(..discard.min(self.incoming.len()));
@@ -168,16 +168,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Drive<IO> {
     ///
     /// # Errors
     /// Of the library: the handshake is not over, or its keys are kept secret.
-    pub(super) fn establish(self) -> Result<Established<IO>, Error> {
+    pub(super) fn establish(self) -> io::Result<Established<IO>> {
         self.establish_for(u64::MAX)
     }
 
     /// As [`Self::establish`]; a key protects no more than `most` records, nor more than its suite lets it.
-    pub(super) fn establish_for(self, most: u64) -> Result<Established<IO>, Error> {
+    pub(super) fn establish_for(self, most: u64) -> io::Result<Established<IO>> {
         let Self { io, connection, incoming, outgoing, opened } = self;
-        let (secrets, kernel) = connection.dangerous_into_kernel_connection()?;
+        let (secrets, kernel) = connection.dangerous_into_kernel_connection().map_err(invalid)?;
         let (version, limit) = (kernel.protocol_version(), rekey::limit(kernel.negotiated_cipher_suite()).min(most));
-        let unknown = || Error::General("a cipher suite without a record layer".to_owned());
+        let unknown = || io::Error::other("a cipher suite without a record layer");
         let opener = Protection::new(version, secrets.rx, limit).ok_or_else(unknown)?;
         let sealer = Protection::new(version, secrets.tx, limit).ok_or_else(unknown)?;
         let (out, rekey) = (Outgoing::new(sealer, outgoing), Rekey::new(kernel, limit));
@@ -185,7 +185,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Drive<IO> {
     }
 }
 
-fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) -> Result<(), Error> {
+fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) -> io::Result<()> {
     let start = out.len();
     let mut room = 0;
     loop {
@@ -196,7 +196,7 @@ fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) 
                 return Ok(());
             }
             Err(EncodeError::InsufficientSize(size)) if size.required_size > room => room = size.required_size,
-            Err(error) => return Err(Error::General(error.to_string())),
+            Err(error) => return Err(io::Error::other(error.to_string())),
         }
     }
 }
