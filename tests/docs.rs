@@ -15,6 +15,10 @@ use portcullis::telemetry::{
     AccessLog, AnchorSample, CrlSample, HandshakeFacts, ReputationSample, Scraped, ServerSample, Telemetry,
 };
 
+#[allow(clippy::indexing_slicing, unreachable_pub, reason = "a `Value` that has no such key gives null")]
+#[path = "../benches/compare/table.rs"]
+mod table;
+
 #[test]
 fn the_reference_of_the_configuration_is_current() {
     check("docs/config.md", &config::reference_markdown());
@@ -43,6 +47,16 @@ fn the_list_of_rejections_is_current() {
 #[test]
 fn the_list_of_metrics_is_current() {
     check("docs/metrics.md", &metrics());
+}
+
+#[test]
+fn the_comparison_with_others_is_the_one_that_was_measured() {
+    let results = serde_json::from_str(&read("docs/performance/compare.json")).expect("results of benches/compare");
+    let text = read("docs/performance.md");
+    let (before, rest) = text.split_once(COMPARISON).expect("where it begins");
+    let (_, after) = rest.split_once(COMPARISON_END).expect("where it ends");
+    let printed = table::markdown(&results);
+    check("docs/performance.md", &format!("{before}{COMPARISON}\n\n{printed}\n{COMPARISON_END}{after}"));
 }
 
 #[test]
@@ -248,6 +262,10 @@ fn rejections() -> String {
     }
     out
 }
+
+const COMPARISON: &str =
+    "<!-- Printed from performance/compare.json by `UPDATE=1 cargo test --test docs`; do not edit. -->";
+const COMPARISON_END: &str = "<!-- To here. -->";
 
 const HEAD: &str = "\
 # Rejections

@@ -25,7 +25,7 @@ pub fn row(row: &Row, seen: &[(&Proxy, Vec<Value>)]) -> Value {
             }
             // Of all rounds together: the median of few events is none.
             summary["lost"] = all("lost").iter().sum::<f64>().into();
-            summary["rounds"] = rounds.clone().into();
+            summary["rounds"] = all(key).into();
             summary
         })
         .collect();
@@ -33,7 +33,7 @@ pub fn row(row: &Row, seen: &[(&Proxy, Vec<Value>)]) -> Value {
     let median = |proxy: &Value| proxy["median"].as_f64().unwrap_or(f64::MAX);
     let best = peers.min_by(|one, other| median(one).total_cmp(&median(other))).cloned();
     let ratio = best.as_ref().map(|best| {
-        let pairs = rounds(&proxies[0], key).into_iter().zip(rounds(best, key));
+        let pairs = rounds(&proxies[0]).into_iter().zip(rounds(best));
         spread(pairs.map(|(ours, theirs)| ours / theirs).collect()).0
     });
     let goal = match row.goal {
@@ -47,8 +47,8 @@ pub fn row(row: &Row, seen: &[(&Proxy, Vec<Value>)]) -> Value {
     })
 }
 
-fn rounds(proxy: &Value, key: &str) -> Vec<f64> {
-    proxy["rounds"].as_array().into_iter().flatten().filter_map(|round| round[key].as_f64()).collect()
+fn rounds(proxy: &Value) -> Vec<f64> {
+    proxy["rounds"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
 }
 
 /// Median, least and most.

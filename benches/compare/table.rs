@@ -37,43 +37,94 @@ pub fn text(row: &Value) -> String {
     text
 }
 
-/// All rows as Markdown.
+/// Everything that a document tells of a run, as Markdown.
 #[allow(dead_code, reason = "the benchmark leaves it to the test of the documents")]
 pub fn markdown(results: &Value) -> String {
-    let names: Vec<&str> = results["rows"][0]["proxies"]
-        .as_array()
-        .map_or(Vec::new(), |proxies| proxies.iter().map(|proxy| string(&proxy["name"])).collect());
+    [conditions(results), rows(results), behind(results), one_core(results)].join("\n")
+}
+
+fn conditions(results: &Value) -> String {
     let (machine, versions) = (&results["machine"], &results["versions"]);
-    let mut text = format!(
-        "{} on {} cores of {}, Linux {}. portcullis {}{}; nginx {} ({}); HAProxy {} ({}). Median (least–most) of {} \
-         rounds of {} s.\n\n",
+    let note = match string(&results["note"]) {
+        "" => String::new(),
+        note => format!(" ({note})"),
+    };
+    format!(
+        "{}, {} cores of {}, Linux {}. portcullis {}{note}; {} ({}); HAProxy {} ({}). Median (least–most) of {} rounds \
+         of {} s; the best peer of a row is bold. Less is better.\n",
         string(&machine["date"]),
         machine["cores"],
         string(&machine["processor"]),
         string(&machine["kernel"]),
         string(&versions["portcullis"]),
-        string(&results["note"]),
         string(&versions["nginx"]),
         string(&versions["nginx_tls"]),
-        string(&versions["haproxy"]),
+        string(&versions["haproxy"]).split([' ', '-']).next().unwrap_or_default(),
         string(&versions["haproxy_tls"]),
         results["rounds"],
-        results["seconds"],
-    );
-    let _ = writeln!(text, "| | Unit | {} | Gate ÷ best peer | Goal |", names.join(" | "));
+        number(&results["seconds"]),
+    )
+}
+
+fn rows(results: &Value) -> String {
+    let first = list(&results["rows"]).next().map_or(&Value::Null, |row| &row["proxies"]);
+    let names: Vec<&str> = list(first).map(|proxy| string(&proxy["name"])).collect();
+    let mut text = format!("| | Unit | {} | Gate ÷ best peer | Goal |\n", names.join(" | "));
     let _ = writeln!(text, "| --- | --- |{} ---: | --- |", " ---: |".repeat(names.len()));
     for row in list(&results["rows"]) {
         let cells: Vec<String> = list(&row["proxies"]).map(|proxy| cell(row, proxy)).collect();
-        let (title, unit) = (string(&row["title"]), string(&row["unit"]));
-        let _ = writeln!(
-            text,
-            "| {title} | {unit} | {} | {:.2} | {} |",
-            cells.join(" | "),
-            number(&row["ratio"]),
-            goal(row)
-        );
+        let (title, unit, ratio) = (string(&row["title"]), string(&row["unit"]), ratio(row));
+        let _ = writeln!(text, "| {title} | {unit} | {} | {ratio} | {} |", cells.join(" | "), goal(row));
     }
     text
+}
+
+/// Where somebody else is better: first what a reader wants to know.
+fn behind(results: &Value) -> String {
+    let lost = list(&results["rows"]).filter(|row| number(&row["ratio"]) > 1.0);
+    let lost: Vec<String> =
+        lost.map(|row| format!("{} ({}, {})", string(&row["title"]), string(&row["best_peer"]), ratio(row))).collect();
+    if lost.is_empty() {
+        return "No peer is ahead in any row.\n".to_owned();
+    }
+    format!("**Where a peer is ahead**: {}.\n", lost.join("; "))
+}
+
+/// What the figures of the gate come to for one core that does nothing else.
+fn one_core(results: &Value) -> String {
+    let gate = |name: &str| {
+        let row = list(&results["rows"]).find(|row| row["name"] == name)?;
+        row["proxies"].get(0)?["median"].as_f64()
+    };
+    let mut text = "| One core does | |\n| --- | ---: |\n".to_owned();
+    for (name, what) in [
+        ("h1", "HTTP/1.1 requests per second"),
+        ("h2", "HTTP/2 requests per second"),
+        ("handshake", "full handshakes per second, each with a request, clients known"),
+        ("handshake-cold", "the same, every client new"),
+        ("resumed", "resumed handshakes per second, each with a request"),
+        ("download", "MiB per second to clients"),
+        ("upload", "MiB per second from clients"),
+    ] {
+        if let Some(cost) = gate(name) {
+            let _ = writeln!(text, "| {what} | {} |", grouped((1e6 / cost / 10.0).floor() * 10.0));
+        }
+    }
+    for (name, what) in [("idle-h1", "HTTP/1.1"), ("idle-h2", "HTTP/2")] {
+        if let Some(kib) = gate(name) {
+            let gib = kib * 100_000.0 / 1024.0 / 1024.0;
+            let _ = writeln!(text, "| memory of the gate for 100,000 idle {what} connections, GiB | {gib:.1} |");
+        }
+    }
+    text
+}
+
+fn ratio(row: &Value) -> String {
+    match row["ratio"].as_f64() {
+        None => String::new(),
+        Some(ratio) if ratio < 0.095 => format!("{ratio:.4}"),
+        Some(ratio) => format!("{ratio:.2}"),
+    }
 }
 
 fn cell(row: &Value, proxy: &Value) -> String {

@@ -1,37 +1,53 @@
 //! What identity headers cost every request: look for forged ones, and stamp the true ones.
 
-#![expect(clippy::expect_used, reason = "a benchmark that cannot be set up has nothing to measure")]
-
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use portcullis::identity::{Bounds, Formats, IdentityHeaders, parse, strip};
 use portcullis::tools::pki::{Authority, KeyKind, LeafSpec, Name, Validity};
 
-fn headers(criterion: &mut Criterion) {
-    let clean = request();
-    criterion.bench_function("headers/strip/clean", |bencher| {
-        let mut headers = clean.clone();
-        bencher.iter(|| strip(black_box(&mut headers)));
-    });
-    let mut forged = clean.clone();
-    for name in ["x-client-cert-subject", "x-forwarded-client-cert", "client-cert"] {
-        forged.insert(HeaderName::from_static(name), HeaderValue::from_static("CN=admin"));
-    }
-    criterion.bench_function("headers/strip/forged", |bencher| {
-        bencher.iter_batched_ref(|| forged.clone(), |headers| strip(black_box(headers)), BatchSize::SmallInput);
-    });
+use super::{Case, case};
+
+/// Headers that are changed are copied first, and the copy counts: a request brings headers of its own.
+pub fn cases() -> Vec<Case> {
     let plain = Formats { plain: true, ..Formats::default() };
-    let all = Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true, fingerprint: true };
-    let identity = identity(all);
-    for (name, formats) in [("plain", plain), ("all", all)] {
-        criterion.bench_function(&format!("headers/stamp/{name}"), |bencher| {
-            let stamp = |headers: &mut HeaderMap| identity.stamp(black_box(formats), headers);
-            bencher.iter_batched_ref(|| clean.clone(), stamp, BatchSize::SmallInput);
-        });
-    }
+    let stamp = |name: &str, formats: Formats| {
+        case(format!("headers/stamp/{name}"), move || {
+            let (clean, identity) = (request(), identity(ALL));
+            Box::new(move || {
+                let mut headers = clean.clone();
+                identity.stamp(black_box(formats), &mut headers);
+                black_box(headers);
+            })
+        })
+    };
+    vec![
+        case("headers/copy", || {
+            let clean = request();
+            Box::new(move || drop(black_box(clean.clone())))
+        }),
+        case("headers/strip/clean", || {
+            let mut headers = request();
+            Box::new(move || {
+                black_box(strip(black_box(&mut headers)));
+            })
+        }),
+        case("headers/strip/forged", || {
+            let mut forged = request();
+            for name in ["x-client-cert-subject", "x-forwarded-client-cert", "client-cert"] {
+                forged.insert(HeaderName::from_static(name), HeaderValue::from_static("CN=admin"));
+            }
+            Box::new(move || {
+                let mut headers = forged.clone();
+                black_box(strip(&mut headers));
+            })
+        }),
+        stamp("plain", plain),
+        stamp("all", ALL),
+    ]
 }
+
+const ALL: Formats = Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true, fingerprint: true };
 
 /// What a browser sends.
 fn request() -> HeaderMap {
@@ -63,6 +79,3 @@ fn identity(formats: Formats) -> IdentityHeaders {
     let identity = parse(&issued.cert_der(), &Bounds::default()).expect("a minted certificate reads");
     IdentityHeaders::verified(&identity, &issued.chain_der(), formats)
 }
-
-criterion_group!(benches, headers);
-criterion_main!(benches);

@@ -1,27 +1,38 @@
 //! What a client certificate costs once per connection: read it, and render what backends are told of it.
 
-#![expect(clippy::expect_used, reason = "a benchmark that cannot be set up has nothing to measure")]
-
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::identity::{Bounds, Formats, IdentityHeaders, parse};
 use portcullis::tools::pki::{Authority, Issued, KeyKind, LeafSpec, Name, Validity};
 
-fn certificates(criterion: &mut Criterion) {
-    let bounds = Bounds::default();
+use super::{Case, case};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        parsing("small", small),
+        rendering("small", small),
+        parsing("many_names", many_names),
+        rendering("many_names", many_names),
+    ]
+}
+
+fn parsing(kind: &str, issued: fn() -> Issued) -> Case {
+    case(format!("identity/parse/{kind}"), move || {
+        let (leaf, bounds) = (issued().cert_der(), Bounds::default());
+        Box::new(move || assert!(parse(black_box(&leaf), black_box(&bounds)).is_ok()))
+    })
+}
+
+fn rendering(kind: &str, issued: fn() -> Issued) -> Case {
     let formats = Formats { client_cert: true, client_cert_chain: true, plain: true, xfcc: true, fingerprint: true };
-    for (kind, issued) in [("small", small()), ("many_names", many_names())] {
-        let chain = issued.chain_der();
+    case(format!("identity/render/{kind}"), move || {
+        let chain = issued().chain_der();
         let leaf = chain.first().expect("a chain has a leaf");
-        criterion.bench_function(&format!("identity/parse/{kind}"), |bencher| {
-            bencher.iter(|| parse(black_box(leaf), black_box(&bounds)).is_ok());
-        });
-        let identity = parse(leaf, &bounds).expect("a minted certificate reads");
-        criterion.bench_function(&format!("identity/render/{kind}"), |bencher| {
-            bencher.iter(|| IdentityHeaders::verified(black_box(&identity), &chain, formats));
-        });
-    }
+        let identity = parse(leaf, &Bounds::default()).expect("a minted certificate reads");
+        Box::new(move || {
+            black_box(IdentityHeaders::verified(black_box(&identity), &chain, formats));
+        })
+    })
 }
 
 /// What a device has: a name, an organization, one URI.
@@ -45,6 +56,3 @@ fn issue(spec: &LeafSpec) -> Issued {
     let root = Authority::new("Root", KeyKind::EcdsaP256).expect("a root");
     root.intermediate("Intermediate").expect("an intermediate").issue(spec).expect("a leaf")
 }
-
-criterion_group!(benches, certificates);
-criterion_main!(benches);

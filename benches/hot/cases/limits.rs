@@ -1,33 +1,35 @@
 //! What a limit costs a request, with one key and with a table of a million.
 
-#![expect(clippy::expect_used, reason = "a benchmark that cannot be set up has nothing to measure")]
-
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::clock::Clock;
 use portcullis::fingerprint::Stack;
 use portcullis::limits::{Key, KeyFacts, Limit, LimitSpec, Rate};
 
-fn checks(criterion: &mut Criterion) {
-    for keys in [1, 1_000_000_u32] {
+use super::{Case, Work, case};
+
+pub fn cases() -> Vec<Case> {
+    [1, 1_000, 100_000, 1_000_000].into_iter().map(check).collect()
+}
+
+fn check(keys: u32) -> Case {
+    let prepare = move || -> Work {
         let limit = limit(usize::try_from(keys).expect("a table of 32 bits"));
         // Everybody has been seen before it is measured.
         for key in 0..keys {
             limit.check(&facts(key));
         }
-        criterion.bench_function(&format!("limits/check/{keys}"), |bencher| {
-            let mut key = 0_u32;
-            bencher.iter(|| {
-                // A step that is prime to the number of keys visits all of them, far apart in memory.
-                key = (key + 611_953) % keys;
-                limit.check(black_box(&facts(key)))
-            });
-        });
-    }
+        let mut key = 0_u32;
+        Box::new(move || {
+            // A step that is prime to the number of keys visits all of them, far apart in memory.
+            key = (key + 611_953) % keys;
+            black_box(limit.check(black_box(&facts(key))));
+        })
+    };
+    Case { counted: keys <= 1_000, ..case(format!("limits/check/{keys}"), prepare) }
 }
 
 /// A limit that everybody meets and nobody exhausts.
@@ -49,6 +51,3 @@ fn facts(key: u32) -> KeyFacts<'static> {
     let address = IpAddr::V4(Ipv4Addr::from_bits(key));
     KeyFacts { identity: None, stack: Stack::default(), address, host: 1, route: 2 }
 }
-
-criterion_group!(benches, checks);
-criterion_main!(benches);
