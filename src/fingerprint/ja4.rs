@@ -78,10 +78,10 @@ impl Ja4 {
         str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// Its parts.
-    pub(super) fn parts(&self) -> [&str; 3] {
-        let mut parts = self.as_str().split('_');
-        [(); 3].map(|()| parts.next().unwrap_or_default())
+    /// Its parts, which stand where they always stand.
+    pub(super) fn parts(&self) -> [&[u8]; 3] {
+        let part = |from: usize, length: usize| self.0.get(from..from + length).unwrap_or_default();
+        [part(0, HEAD), part(HEAD + 1, HASH), part(HEAD + HASH + 2, HASH)]
     }
 }
 

@@ -23,7 +23,7 @@ impl Ja4Pattern {
 
     fn describes(&self, ja4: &Ja4) -> bool {
         let parts = self.parts.iter().zip(ja4.parts());
-        parts.into_iter().all(|(wanted, part)| wanted.as_deref().is_none_or(|wanted| wanted == part))
+        parts.into_iter().all(|(wanted, part)| wanted.as_deref().is_none_or(|wanted| wanted.as_bytes() == part))
     }
 
     /// As it is written.
