@@ -298,3 +298,68 @@ fn the_page_has_the_table_and_two_plots_and_fetches_nothing() {
     }
     assert_eq!(stage.load("-c 1 -n 1 --report /nowhere/report.html").code, Some(1));
 }
+
+/// Serves each connection of a free port of this machine with `serve`, in the clear.
+fn served<F>(serve: impl Fn(tokio::net::TcpStream) -> F + Send + 'static) -> (tokio::runtime::Runtime, SocketAddr)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            tokio::spawn(serve(tcp));
+        }
+    });
+    (runtime, address)
+}
+
+#[test]
+fn a_server_that_never_answers_does_not_keep_it_from_ending() {
+    let (_runtime, address) = served(|tcp| async move {
+        std::future::pending::<()>().await;
+        drop(tcp);
+    });
+    let url = format!("http://{address}/");
+    for flags in ["", "--http2 --streams 2", "--new-connection", "--websocket"] {
+        let line = format!("load {url} --json --timeout 100ms -c 2 -n 4 {flags}");
+        let ended = Process::ended(line.split_whitespace());
+        assert_eq!((ended.code, count(&report(&ended), "/errors/timeout_request")), (Some(1), 4), "{}", ended.text);
+    }
+}
+
+#[test]
+fn a_server_that_ends_every_connection_in_order_is_not_asked_forever() {
+    let (_runtime, address) = served(|tcp| async move {
+        let Ok(mut connection) = h2::server::handshake(tcp).await else { return };
+        connection.graceful_shutdown();
+        while connection.accept().await.is_some() {}
+    });
+    let line = format!("load http://{address}/ --json --http2 -c 2 -n 6 --timeout 20s");
+    let ended = Process::ended(line.split_whitespace());
+    let report = report(&ended);
+    assert_eq!((ended.code, count(&report, "/requests/failed")), (Some(1), 6), "{report:#}");
+}
+
+#[test]
+fn connections_that_end_in_order_take_no_request_with_them() {
+    // Each connection answers three requests, and says so when it has accepted the third.
+    let (_runtime, address) = served(|tcp| async move {
+        let Ok(mut connection) = h2::server::handshake(tcp).await else { return };
+        let mut answered = 0;
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            answered += 1;
+            if answered == 3 {
+                connection.graceful_shutdown();
+            }
+            if let Ok(mut body) = respond.send_response(http::Response::new(()), false) {
+                let _ = body.send_data("ok".into(), true);
+            }
+        }
+    });
+    let line = format!("load http://{address}/ --json --http2 --streams 4 -c 2 -n 40 --timeout 20s");
+    let ended = Process::ended(line.split_whitespace());
+    let report = report(&ended);
+    assert_eq!((count(&report, "/requests/done"), ended.code), (40, Some(0)), "{report:#}");
+}

@@ -3,7 +3,7 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -86,6 +86,7 @@ pub fn start(plan: Plan, clock: &Clock) -> Result<Running, StartError> {
     let shared = Arc::new(Shared {
         ready: Barrier::new(plan.connections.get().saturating_add(threads.get())),
         opening: Semaphore::new(OPENING),
+        unreachable: AtomicBool::new(false),
         dialing: Arc::new(Dialing::new(Arc::clone(&plan), clock.clone())?),
         http1: http1::Prepared::new(&plan),
         http2: http2::Prepared::new(&plan)?,

@@ -1,6 +1,7 @@
 //! The life of a lane: one connection at a time, unit after unit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     pub(super) ready: Barrier,
     /// Lanes that connect at the same time before the start.
     pub(super) opening: Semaphore,
+    /// One of them could not reach the server: the others need not wait for the same, one after the other.
+    pub(super) unreachable: AtomicBool,
     pub(super) dialing: Arc<Dialing>,
     pub(super) http1: http1::Prepared,
     pub(super) http2: http2::Prepared,
@@ -86,14 +89,19 @@ impl Lane {
 
     async fn speak(&self, stream: Stream) -> Result<Talk, Failure> {
         let plan = &self.shared.plan;
-        if let Work::WebSocket(size) = plan.work {
-            let opening = timeout(plan.timeout, Socket::open(stream, plan, size)).await;
-            return Ok(Talk::WebSocket(opening.map_err(|_| Failure::Timeout(Phase::Request))??));
-        }
-        Ok(match plan.protocol {
-            Protocol::Http1 => Talk::Http1(http1::Connection::new(stream)),
-            Protocol::Http2 => Talk::Http2(http2::Connection::new(stream).await?),
-        })
+        let opening = async {
+            Ok(match (plan.work, plan.protocol) {
+                (Work::WebSocket(size), _) => Talk::WebSocket(Socket::open(stream, plan, size).await?),
+                (_, Protocol::Http1) => Talk::Http1(http1::Connection::new(stream)),
+                (_, Protocol::Http2) => Talk::Http2(http2::Connection::new(stream).await?),
+            })
+        };
+        timeout(plan.timeout, opening).await.map_err(|_| Failure::Timeout(Phase::Request))?
+    }
+
+    /// Says goodbye, to whoever listens.
+    async fn close(&self, talk: Talk) {
+        let _ = timeout(self.shared.plan.timeout, talk.close()).await;
     }
 
     /// Waits for everybody, with the connection made if it can be: handshakes are no part of the requests that follow.
@@ -107,10 +115,18 @@ impl Lane {
         // The semaphore is never closed.
         let slot = shared.opening.acquire().await;
         // Whoever fails here tries again with the first unit, and that is told.
-        let talk = self.talk().await.ok();
+        let talk = if shared.unreachable.load(Ordering::Relaxed) { None } else { self.first().await };
         drop(slot);
         self.everybody().await;
         talk
+    }
+
+    async fn first(&mut self) -> Option<Talk> {
+        let talk = self.talk().await;
+        if talk.as_ref().is_err_and(Failure::is_unreachable) {
+            self.shared.unreachable.store(true, Ordering::Relaxed);
+        }
+        talk.ok()
     }
 
     async fn everybody(&self) {
@@ -145,7 +161,7 @@ impl Lane {
             };
         }
         if let Some(talk) = talk {
-            talk.close().await;
+            self.close(talk).await;
         }
     }
 
@@ -159,7 +175,7 @@ impl Lane {
                 Err(failure) => self.failed(failure, due).await,
             };
             if let Some(talk) = talk {
-                talk.close().await;
+                self.close(talk).await;
             }
         }
     }
@@ -181,7 +197,7 @@ impl Lane {
             match talk {
                 (true, Ok(talk)) => {
                     if let Some(talk) = self.request(talk, due).await {
-                        talk.close().await;
+                        self.close(talk).await;
                     }
                 }
                 (false, Ok(talk)) => {
@@ -198,7 +214,7 @@ impl Lane {
     async fn prime(&self, mut talk: Talk) -> Result<(), Failure> {
         let exchange = timeout(self.shared.plan.timeout, talk.exchange(&self.shared)).await;
         exchange.map_err(|_| Failure::Timeout(Phase::Request))??;
-        talk.close().await;
+        self.close(talk).await;
         Ok(())
     }
 
@@ -213,15 +229,17 @@ impl Lane {
             let established = if let Some(connection) = connection.take() {
                 connection
             } else {
-                let Some(due) = self.next(&again).await else { return };
-                match self.talk().await {
+                let Some((due, tries)) = self.next(&again).await else { return };
+                // A server that ends every connection in order would be asked forever.
+                let talk = if tries < MOST_TRIES { self.talk().await } else { Err(Failure::Closed) };
+                match talk {
                     Ok(Talk::Http2(connection)) => {
-                        again.lock().push(due);
+                        again.lock().push((due, tries + 1));
                         connection
                     }
                     Ok(Talk::Http1(_) | Talk::WebSocket(_)) => return,
                     Err(failure) => {
-                        self.failed(failure, due.0).await;
+                        self.failed(failure, due).await;
                         continue;
                     }
                 }
@@ -230,7 +248,7 @@ impl Lane {
             let mut streams: FuturesUnordered<_> = (0..count).map(|_| self.stream(&established, &again)).collect();
             while streams.next().await.is_some() {}
             drop(streams);
-            established.close().await;
+            self.close(Talk::Http2(established)).await;
         }
     }
 
@@ -239,9 +257,17 @@ impl Lane {
         let mut requests = connection.requests();
         loop {
             // First whether it can be sent, then which: a connection that ends in order takes no unit with it.
-            let Ok(ready) = requests.ready().await else { return };
-            requests = ready;
+            let ready = timeout(self.shared.plan.timeout, requests.ready()).await;
+            if matches!(ready, Ok(Err(_))) {
+                return;
+            }
             let Some((due, tries)) = self.next(again).await else { return };
+            let Ok(Ok(ready)) = ready else {
+                // It lets no stream begin, so this one fails.
+                self.failed(Failure::Timeout(Phase::Request), due).await;
+                return;
+            };
+            requests = ready;
             let sent = self.shared.clock.now();
             let exchange = http2::exchange(&mut requests, &self.shared.http2);
             match timeout(self.shared.plan.timeout, exchange).await {
