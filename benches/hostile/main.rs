@@ -1,7 +1,7 @@
 //! What the gate still does when it is asked for more than it can, and what honest clients notice of an attack: whole
 //! processes over real sockets.
 //!
-//! `cargo bench --bench hostile -- overload` and `-- abuse`. The gate has one thread and, where `taskset` is there, one
+//! `cargo bench --bench hostile -- overload`, `-- abuse` and `-- refuse`. The gate has one thread and, where `taskset` is there, one
 //! core; the clients have the others. In `overload` handshakes come at a fixed rate whether or not earlier ones are answered, with a new connection each and
 //! nothing resumed. A server key of RSA 4096 makes them dear to the gate and cheap to the clients, so that one machine
 //! can ask for ten times what the gate can do; with P-256 the clients run out of breath at about twice.
@@ -22,6 +22,7 @@
 mod abuse;
 mod gate;
 mod overload;
+mod refuse;
 
 use std::process::Command;
 
@@ -37,6 +38,9 @@ fn main() {
     runtime.block_on(async {
         if wants("overload") {
             overload::run().await;
+        }
+        if wants("refuse") {
+            refuse::run().await;
         }
         if wants("abuse") {
             abuse::run().await;
