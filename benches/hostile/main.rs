@@ -2,7 +2,7 @@
 //! processes over real sockets.
 //!
 //! `cargo bench --bench hostile -- overload` (or a part of it: `handshakes`, `dear-handshakes`, `requests`,
-//! `busy-requests`) and `-- abuse`. The gate has one thread and, where `taskset` is there, one
+//! `busy-requests`), `-- abuse` and `-- refuse`. The gate has one thread and, where `taskset` is there, one
 //! core; the clients have the others. In `overload` handshakes come at a fixed rate whether or not earlier ones are answered, with a new connection each and
 //! nothing resumed. A server key of RSA 4096 makes them dear to the gate and cheap to the clients, so that one machine
 //! can ask for ten times what the gate can do; with P-256 the clients run out of breath at about twice.
@@ -23,6 +23,7 @@
 mod abuse;
 mod gate;
 mod overload;
+mod refuse;
 
 use std::process::Command;
 
@@ -37,6 +38,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         overload::run(|what| wants(what) || wants("overload")).await;
+        if wants("refuse") {
+            refuse::run().await;
+        }
         if wants("abuse") {
             abuse::run().await;
         }

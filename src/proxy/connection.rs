@@ -158,14 +158,26 @@ async fn establish(
             return Err(Turned { reject, farewell: io.map(|io| (io, permit)) });
         }
     };
-    let peer = Peer::establish(&done, &attempt, record.peer, &snapshot, &worker.shared.clock)?;
+    let (peer, behaviour) = introduce(&done, &attempt, worker, &snapshot, record)?;
+    Ok(Admitted { stream: done.stream, protocol: done.protocol, peer, behaviour, snapshot, permit, changes })
+}
+
+/// What becomes known of a client by its handshake, to everybody who keeps count.
+fn introduce(
+    done: &Handshaken<TcpStream>,
+    attempt: &Attempt,
+    worker: &Worker,
+    snapshot: &Snapshot,
+    record: &ConnectionRecord,
+) -> Result<(Peer, Behaviour), Reject> {
+    let peer = Peer::establish(done, attempt, record.peer, snapshot, &worker.shared.clock)?;
     peer.tell_stack(&attempt.client_hello);
-    stack::observe(&peer, &snapshot, done.host, &worker.shared.telemetry.metrics);
-    let behaviour = reputation::admit(worker, &snapshot, &peer, done.host)?;
-    peer.count_anchor(&snapshot, done.host, &worker.shared.telemetry.metrics);
+    stack::observe(&peer, snapshot, done.host, &worker.shared.telemetry.metrics);
+    let behaviour = reputation::admit(worker, snapshot, &peer, done.host)?;
+    peer.count_anchor(snapshot, done.host, &worker.shared.telemetry.metrics);
     let kind = if done.resumed { "resumed" } else { "full" };
     record.established(&peer.who.host, HandshakeFacts { version: done.version, protocol: peer.who.protocol, kind });
-    Ok(Admitted { stream: done.stream, protocol: done.protocol, peer, behaviour, snapshot, permit, changes })
+    Ok((peer, behaviour))
 }
 
 /// The rest of a handshake, when it is its turn to cost something.

@@ -5,12 +5,14 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use portcullis::app;
+use portcullis::clock::Clock;
 use portcullis::tools::pki::{Authority, Issued, KeyKind, LeafSpec, Validity};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::harness::{Backend, Client, Gate, Recorder, World};
+use crate::harness::{Backend, Client, Gate, Process, Recorder, World};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfine";
 const NO: &[u8] = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno";
@@ -420,6 +422,60 @@ async fn the_admin_listener_takes_ids_only_and_no_change_from_a_page() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
+
+#[tokio::test]
+async fn banned_software_is_dropped_behind_its_client_hello_where_the_operator_asks_for_that() {
+    let asked = rung(20, "action = \"drop\"\nfor = \"1h\"\nby = \"fingerprint\"");
+    let scene = Scene::weighing(30, &ladder(&[asked])).await;
+    assert_eq!(scene.status(&scene.client("bot"), HERE, "/bad").await, 401);
+    let handshakes = scene.count("portcullis_handshakes_total").await;
+    assert!(scene.ask(&scene.client("another"), elsewhere(3), "/good").await.is_err());
+    assert_eq!(scene.count("portcullis_handshakes_total").await, handshakes);
+    // Not the same software: it offers HTTP/2 first.
+    let other = Client::with(&scene.world, &scene.client("phone")).alpn(&["h2"]);
+    assert_eq!(other.get(&scene.gate, "/good").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_operator_asks_and_forgives_on_the_command_line() {
+    let scene = Scene::weighing(30, &ladder(&[rung(20, "action = \"reject\"\nby = \"identity\"")])).await;
+    let socket = scene.world.path().join("admin.sock");
+    let config = scene.world.write(
+        "cli.toml",
+        &scene.text.replacen(
+            "[admin]\naddress = \"127.0.0.1:0\"",
+            &format!("[admin]\naddress = \"unix:{}\"\ntoken_file = \"token\"", socket.display()),
+            1,
+        ),
+    );
+    scene.world.write("token", "0123456789abcdef0123456789abcdef\n");
+    let gate = start(&config);
+    let Scene { world, text, decoy, _backends, gate: _first } = scene;
+    let scene = Scene { world, gate, text, decoy, _backends };
+    let thief = scene.client("thief");
+    assert_eq!(scene.status(&thief, HERE, "/bad").await, 401);
+    assert_eq!(scene.status(&thief, HERE, "/good").await, 403);
+    let (config, id) = (config.to_str().unwrap().to_owned(), fingerprint(&thief));
+    let run = |arguments: Vec<String>| async move {
+        tokio::task::spawn_blocking(move || Process::ended(arguments.iter().map(String::as_str))).await.unwrap()
+    };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let shown = run(words(&["reputation", "show", &id, "--config", &config])).await;
+    assert!(shown.code == Some(0) && shown.text.contains("\"rung\": \"reject\""), "{shown:?}");
+    let worst = run(words(&["reputation", "show", "--config", &config])).await;
+    assert!(worst.code == Some(0) && worst.text.contains(&id), "{worst:?}");
+    let cleared = run(words(&["reputation", "clear", &id, "--config", &config])).await;
+    assert!(cleared.code == Some(0), "{cleared:?}");
+    assert_eq!(scene.status(&thief, HERE, "/good").await, 200);
+    let nobody = run(words(&["reputation", "clear", "192.0.2.1", "--config", &config])).await;
+    assert!(nobody.code == Some(1) && nobody.text.contains("nothing is known of 192.0.2.1"), "{nobody:?}");
+}
+
+fn start(config: &std::path::Path) -> Gate {
+    let clock = Clock::adjustable();
+    let running = app::start(config.to_owned(), clock.clone()).unwrap();
+    Gate { address: running.addresses[0], admin: running.admin, clock, config: config.to_owned(), running }
 }
 
 fn fingerprint(issued: &Issued) -> String {
