@@ -26,7 +26,7 @@ use crate::tools::load::{
 /// The flags.
 #[derive(Args, Debug)]
 pub(super) struct Load {
-    /// Where to: https://HOST[:PORT]/PATH (http:// for no TLS)
+    /// Where to: `https://HOST:PORT/PATH` (`http://` for no TLS); without a port, the scheme's own
     url: String,
 
     /// Client certificate chain, PEM
