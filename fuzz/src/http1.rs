@@ -81,7 +81,10 @@ impl Handler for Script {
         assert!(lengths + codings <= 1, "two lengths: {parts:?}");
         let upgrade = parts.method == Method::GET && parts.uri.path() == "/upgrade";
         if upgrade {
-            return Answer { response: response(StatusCode::SWITCHING_PROTOCOLS, Bytes::new()), tunnel: Some(()) };
+            return Answer {
+                response: response(StatusCode::SWITCHING_PROTOCOLS, Bytes::new()),
+                tunnel: Some(Box::default()),
+            };
         }
         match body.collect().await {
             Ok(whole) => response(StatusCode::OK, whole.to_bytes()).into(),

@@ -53,7 +53,8 @@ fn collect<'b>(block: &'b Bytes, slots: &mut [httparse::Header<'b>]) -> Result<H
         Err(httparse::Error::HeaderValue) => return Err("a field value has a control character"),
         Err(_) => return Err("the fields are malformed"),
     };
-    let mut map = HeaderMap::try_with_capacity(fields.len()).map_err(|_| "too many fields")?;
+    // With room for what the gate adds: a map that grows is copied.
+    let mut map = HeaderMap::try_with_capacity(fields.len() + ADDED).map_err(|_| "too many fields")?;
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "a field name is not a token")?;
         let value = HeaderValue::from_maybe_shared(block.slice_ref(field.value))
@@ -62,6 +63,9 @@ fn collect<'b>(block: &'b Bytes, slots: &mut [httparse::Header<'b>]) -> Result<H
     }
     Ok(map)
 }
+
+/// Fields that are put into a message on its way.
+const ADDED: usize = 4;
 
 /// Fields for which no allocation is made: more than browsers and the clients of machines send.
 const INLINE: usize = 48;

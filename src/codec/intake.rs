@@ -69,7 +69,8 @@ impl Intake {
 
     /// Gives the memory of an empty buffer back.
     pub fn shrink(&mut self) {
-        if self.buffer.is_empty() && self.buffer.capacity() > 0 {
+        // Whatever its capacity says, which is none when all of its memory has been handed on.
+        if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
     }

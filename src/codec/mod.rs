@@ -5,6 +5,7 @@
 //! text: whose fault that is, is known to whoever reads.
 
 mod alarm;
+mod beside;
 mod chunked;
 pub mod fields;
 pub mod framing;
@@ -16,6 +17,7 @@ mod rewound;
 mod scan;
 
 pub use self::alarm::{Alarm, after, later};
+pub use self::beside::{Beside, First};
 pub use self::chunked::{Chunked, Decoded};
 pub use self::inbound::Inbound;
 pub use self::intake::{GLANCE, Intake};

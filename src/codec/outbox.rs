@@ -65,7 +65,8 @@ impl Outbox {
 
     /// Gives unused memory back.
     pub fn shrink(&mut self) {
-        if self.tail.is_empty() && self.tail.capacity() > 0 {
+        // Whatever its capacity says, which is none when all of its memory has been taken.
+        if self.tail.is_empty() {
             self.tail = BytesMut::new();
         }
         if self.front.is_empty() && self.front.capacity() > 0 {

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Stack;
@@ -27,6 +28,19 @@ impl FingerprintHeaders {
             let value = text.and_then(|text| slot.get_or_init(|| HeaderValue::from_str(text).ok()).clone());
             if let Some(value) = value {
                 headers.insert(name, value);
+            }
+        }
+    }
+}
+
+impl FingerprintHeaders {
+    /// Writes what is known behind the fields of a request that is being written in HTTP/1.1: as [`Self::stamp`].
+    pub fn write(&self, stack: Stack<'_>, out: &mut BytesMut) {
+        let mut fields = HeaderMap::new();
+        self.stamp(stack, &mut fields);
+        for (name, value) in &fields {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                out.put_slice(part);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -36,7 +37,7 @@ pub fn serve<IO, H>(
     io: IO,
     settings: Settings,
     stop: watch::Receiver<bool>,
-    handler: &H,
+    handler: H,
 ) -> impl Future<Output = Ended<IO, H::Tunnel>>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -46,14 +47,14 @@ where
     let mut connection = Connection {
         wire: Arc::new(Mutex::new(Wire::new(io))),
         settings,
-        handler,
         stop: Stop::new(stop),
         alarm: Alarm::default(),
         reading: Reading::new(&settings),
         served: 0,
+        of: PhantomData,
     };
     async move {
-        match connection.run().await {
+        match connection.run(&handler).await {
             Ok(ended) => ended,
             Err(Cut::Gone) => Ended::ClientGone,
             Err(Cut::Broken(reject)) => Ended::Failed(reject),
@@ -62,14 +63,15 @@ where
 }
 
 /// One connection, seen from its own task.
-pub(super) struct Connection<'h, IO, H> {
+pub(super) struct Connection<IO, H> {
     pub(super) wire: Arc<Mutex<Wire<IO>>>,
     pub(super) settings: Settings,
-    handler: &'h H,
     stop: Stop,
     pub(super) alarm: Alarm,
     reading: Reading,
     served: u64,
+    /// Whose requests they are: the handler stands beside the connection, which its answers must not borrow.
+    of: PhantomData<fn() -> H>,
 }
 
 /// Why a connection ends in the middle of something.
@@ -96,54 +98,65 @@ enum Next {
     Closed,
 }
 
-impl<IO, H> Drop for Connection<'_, IO, H> {
+impl<IO, H> Drop for Connection<IO, H> {
     fn drop(&mut self) {
         let io = self.wire.lock().close();
         drop(io);
     }
 }
 
-impl<IO, H> Connection<'_, IO, H>
+impl<IO, H> Connection<IO, H>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    /// All in one function on purpose: what one async function hands to another is kept twice, in every idle connection.
-    async fn run(&mut self) -> Result<Ended<IO, H::Tunnel>, Cut> {
+    async fn run(&mut self, handler: &H) -> Result<Ended<IO, H::Tunnel>, Cut> {
         loop {
-            let mut reader = Reader::default();
-            let (response, terms) = match self.next(&mut reader).await? {
-                Next::Closed => {
-                    self.shut_down().await;
-                    return Ok(Ended::Closed);
-                }
-                Next::Refused(reject) => (self.refuse(reject, &reader), Terms::REFUSED),
-                Next::Request(head) => {
-                    let terms = Terms::of(&head);
-                    let answer = {
-                        let (request, early) = self.begin(head, terms);
-                        let mut answer = pin!(self.handler.request(request, early));
-                        poll_fn(|cx| match answer.as_mut().poll(cx) {
-                            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-                            Poll::Pending => self.poll_meanwhile(cx).map(Err),
-                        })
-                        .await?
-                    };
-                    match self.lawful(answer, terms) {
-                        (response, None) => (response, terms),
-                        (response, Some(tunnel)) => return self.upgrade(response.into_parts().0, tunnel).await,
-                    }
-                }
+            // Boxed: an idle connection keeps nothing of its exchanges.
+            let exchange = {
+                let mut reader = Reader::default();
+                let next = self.next(&mut reader).await?;
+                Box::pin(self.exchange(handler, next, reader))
             };
-            let (persistence, body, mut sending) = self.start(response, terms);
-            {
-                let mut body = pin!(body);
-                poll_fn(|cx| self.poll_send(cx, body.as_mut(), &mut sending)).await?;
-            }
-            if !self.finish(persistence).await? {
-                return Ok(Ended::Closed);
+            if let Some(ended) = exchange.await? {
+                return Ok(ended);
             }
         }
+    }
+
+    /// One request and its answer, or the end.
+    async fn exchange(&mut self, handler: &H, next: Next, reader: Reader) -> Result<Option<Ended<IO, H::Tunnel>>, Cut> {
+        let (response, terms) = match next {
+            Next::Closed => {
+                self.shut_down().await;
+                return Ok(Some(Ended::Closed));
+            }
+            Next::Refused(reject) => (self.refuse(handler, reject, &reader), Terms::REFUSED),
+            Next::Request(head) => {
+                let terms = Terms::of(&head);
+                let answer = {
+                    let (request, early) = self.begin(head, terms);
+                    let mut answer = pin!(handler.request(request, early));
+                    poll_fn(|cx| match answer.as_mut().poll(cx) {
+                        Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+                        Poll::Pending => self.poll_meanwhile(cx).map(Err),
+                    })
+                    .await?
+                };
+                match self.lawful(handler, answer, terms) {
+                    (response, None) => (response, terms),
+                    (response, Some(tunnel)) => {
+                        return self.upgrade(response.into_parts().0, tunnel).await.map(Some);
+                    }
+                }
+            }
+        };
+        let (persistence, body, mut sending) = self.start(response, terms);
+        {
+            let mut body = pin!(body);
+            poll_fn(|cx| self.poll_send(cx, body.as_mut(), &mut sending)).await?;
+        }
+        Ok(if self.finish(persistence).await? { None } else { Some(Ended::Closed) })
     }
 
     async fn next(&mut self, reader: &mut Reader) -> Result<Next, Cut> {
@@ -206,7 +219,12 @@ where
     }
 
     /// The answer, unless HTTP forbids it.
-    fn lawful(&self, answer: Answer<H::Body, H::Tunnel>, terms: Terms) -> (Response<H::Body>, Option<H::Tunnel>) {
+    fn lawful(
+        &self,
+        handler: &H,
+        answer: Answer<H::Body, H::Tunnel>,
+        terms: Terms,
+    ) -> (Response<H::Body>, Option<Box<H::Tunnel>>) {
         let Answer { response, tunnel } = answer;
         let detail = match response.status() {
             StatusCode::SWITCHING_PROTOCOLS
@@ -220,10 +238,10 @@ where
             _ => return (response, None),
         };
         self.wire.lock().fail();
-        (self.refusal(Reject::new(Reason::UpstreamInvalid, detail), Seen::default()), None)
+        (refusal(handler, Reject::new(Reason::UpstreamInvalid, detail), Seen::default()), None)
     }
 
-    async fn upgrade(&mut self, response: Parts, tunnel: H::Tunnel) -> Result<Ended<IO, H::Tunnel>, Cut> {
+    async fn upgrade(&mut self, response: Parts, tunnel: Box<H::Tunnel>) -> Result<Ended<IO, H::Tunnel>, Cut> {
         {
             let mut wire = self.wire.lock();
             wire.answered();
@@ -237,21 +255,13 @@ where
     }
 
     /// The response to what never became a request.
-    fn refuse(&self, reject: Reject, reader: &Reader) -> Response<H::Body> {
+    fn refuse(&self, handler: &H, reject: Reject, reader: &Reader) -> Response<H::Body> {
         let line = {
             let mut wire = self.wire.lock();
             wire.fail();
             reader.line(&wire.read.buffer)
         };
-        self.refusal(reject, Seen::of(&line))
-    }
-
-    fn refusal(&self, reject: Reject, seen: Seen<'_>) -> Response<H::Body> {
-        let mut response = self.handler.refused(reject, seen);
-        if response.status().is_informational() {
-            *response.status_mut() = StatusCode::BAD_GATEWAY;
-        }
-        response
+        refusal(handler, reject, Seen::of(&line))
     }
 
     /// Whether this response is the last one, as far as the gate is concerned.
@@ -291,6 +301,14 @@ where
             }
         }
     }
+}
+
+fn refusal<H: Handler>(handler: &H, reject: Reject, seen: Seen<'_>) -> Response<H::Body> {
+    let mut response = handler.refused(reject, seen);
+    if response.status().is_informational() {
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+    }
+    response
 }
 
 /// A connection that failed under us: the client's leaving, or its breach of TLS.

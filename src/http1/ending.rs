@@ -13,7 +13,7 @@ use super::handler::Handler;
 use super::wire::Rest;
 use crate::codec::{GLANCE, after};
 
-impl<IO, H> Connection<'_, IO, H>
+impl<IO, H> Connection<IO, H>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,

@@ -33,6 +33,40 @@ pub trait Handler {
     fn refused(&self, reject: Reject, seen: Seen<'_>) -> Response<Self::Body>;
 }
 
+impl<H: Handler + Sync> Handler for &H {
+    type Body = H::Body;
+    type Tunnel = H::Tunnel;
+
+    fn request(
+        &self,
+        request: Request<RequestBody>,
+        early: EarlyResponses,
+    ) -> impl Future<Output = Answer<Self::Body, Self::Tunnel>> + Send {
+        H::request(self, request, early)
+    }
+
+    fn refused(&self, reject: Reject, seen: Seen<'_>) -> Response<Self::Body> {
+        H::refused(self, reject, seen)
+    }
+}
+
+impl<H: Handler + Send + Sync> Handler for Arc<H> {
+    type Body = H::Body;
+    type Tunnel = H::Tunnel;
+
+    fn request(
+        &self,
+        request: Request<RequestBody>,
+        early: EarlyResponses,
+    ) -> impl Future<Output = Answer<Self::Body, Self::Tunnel>> + Send {
+        H::request(self, request, early)
+    }
+
+    fn refused(&self, reject: Reject, seen: Seen<'_>) -> Response<Self::Body> {
+        H::refused(self, reject, seen)
+    }
+}
+
 /// The answer to a request.
 ///
 /// The codec writes `Connection`, `Content-Length` and `Transfer-Encoding` by itself (from the body's size hint, or
@@ -42,8 +76,8 @@ pub trait Handler {
 pub struct Answer<B, T> {
     /// The final response, or a 101 if there is a tunnel.
     pub response: Response<B>,
-    /// What to do with the stream after a 101; ignored with any other status.
-    pub tunnel: Option<T>,
+    /// What to do with the stream after a 101; ignored with any other status. Boxed: most answers have none.
+    pub tunnel: Option<Box<T>>,
 }
 
 impl<B, T> From<Response<B>> for Answer<B, T> {
@@ -85,7 +119,7 @@ pub enum Ended<IO, T> {
         /// The stream; what the client has sent behind its request comes first.
         io: Rewound<IO>,
         /// From the [`Answer`].
-        tunnel: T,
+        tunnel: Box<T>,
     },
     /// A response was cut: the client does not read, or the response's body failed.
     Failed(Reject),

@@ -31,7 +31,7 @@ enum Filled {
     Waiting,
 }
 
-impl<IO, H> Connection<'_, IO, H>
+impl<IO, H> Connection<IO, H>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,

@@ -6,7 +6,7 @@
 //! polls, and told to the timer around it through a slot of the polling thread, filled only while the task is polled.
 
 use std::cell::Cell;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use hyper::rt::Executor;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::codec::{Beside, First};
 use crate::reject::{Reason, Reject};
 
 /// A response body that is told when it is cut off.
@@ -37,17 +38,11 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        let patient = Patient { task: Some(task), limit: self.limit, wait: Wait::Other, timer: None };
         let mut cut = self.cut.clone();
-        tokio::spawn(async move {
-            let mut patient = pin!(patient);
-            tokio::select! {
-                biased;
-                // The sender outlives the connection; a cut without one is a cut.
-                () = async { drop(cut.wait_for(|cut| *cut).await) } => patient.as_mut().end(Wait::Withdrawn),
-                () = patient.as_mut() => {}
-            }
-        });
+        // The sender outlives the connection; a cut without one is a cut.
+        let cut = async move { drop(cut.wait_for(|cut| *cut).await) };
+        let task = Some(Beside::new(task, cut));
+        tokio::spawn(Patient { task, limit: self.limit, wait: Wait::Other, timer: None });
     }
 }
 
@@ -139,17 +134,17 @@ thread_local! {
 }
 
 pin_project_lite::pin_project! {
-    /// The task of a stream, with a timer that runs while it waits for its client.
-    struct Patient<F> {
+    /// The task of a stream, with a timer that runs while it waits for its client, and what cuts it off.
+    struct Patient<F, C> {
         #[pin]
-        task: Option<F>,
+        task: Option<Beside<F, C>>,
         limit: Duration,
         wait: Wait,
         timer: Option<Pin<Box<Sleep>>>,
     }
 }
 
-impl<F: Future<Output = ()>> Future for Patient<F> {
+impl<F: Future<Output = ()>, C: Future<Output = ()>> Future for Patient<F, C> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -159,8 +154,14 @@ impl<F: Future<Output = ()>> Future for Patient<F> {
         let polled = task.poll(cx);
         let wait = WAIT.replace(Wait::Other);
         let moved = std::mem::replace(this.wait, wait) != wait;
-        if polled.is_ready() || wait == Wait::Other {
-            return polled;
+        match polled {
+            Poll::Ready(First::Main(())) => return Poll::Ready(()),
+            Poll::Ready(First::Aside(())) => {
+                self.end(Wait::Withdrawn);
+                return Poll::Ready(());
+            }
+            Poll::Pending if wait == Wait::Other => return Poll::Pending,
+            Poll::Pending => {}
         }
         let limit = *this.limit;
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
@@ -174,7 +175,7 @@ impl<F: Future<Output = ()>> Future for Patient<F> {
     }
 }
 
-impl<F> Patient<F> {
+impl<F, C> Patient<F, C> {
     /// Drops the task, which resets its stream, with `why` for the body that goes with it.
     fn end(self: Pin<&mut Self>, why: Wait) {
         WAIT.set(why);

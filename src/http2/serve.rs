@@ -23,6 +23,7 @@ use super::body::request_body;
 use super::metered::Metered;
 use super::patience::{Cut, Patience, Pieces};
 use crate::clock::Clock;
+use crate::codec::{Beside, First};
 use crate::message::body::RequestBody;
 use crate::reject::{Reason, Reject};
 
@@ -71,31 +72,37 @@ where
     let mut stopping = Stopping::No;
     let mut timer = pin!(sleep_until(after(settings.idle_timeout)));
     loop {
-        let stop_now = tokio::select! {
-            ended = connection.as_mut() => return ended.map_err(|error| failure(&error, &verdict)),
-            // A sender that is gone wishes for the end, too.
-            _ = stop.wait_for(|stop| *stop), if stopping == Stopping::No => true,
-            // Streams are reset where they run; what is left is the GOAWAY.
-            _ = cut.wait_for(|cut| *cut), if stopping == Stopping::No => true,
-            () = use_.spent.notified() => {
-                if use_.requests.load(Ordering::Relaxed) >= patience(&settings) {
-                    return Err(Reject::new(Reason::Http2Invalid, "new requests although GOAWAY was sent"));
-                }
-                stopping == Stopping::No
+        let event = async {
+            tokio::select! {
+                // A sender that is gone wishes for the end, too.
+                _ = stop.wait_for(|stop| *stop), if stopping == Stopping::No => Event::Stop,
+                // Streams are reset where they run; what is left is the GOAWAY.
+                _ = cut.wait_for(|cut| *cut), if stopping == Stopping::No => Event::Stop,
+                () = use_.spent.notified() => Event::Spent,
+                () = &mut timer => Event::Time,
             }
-            () = &mut timer => match stopping {
-                // The client was told and has nothing under way. Whether it answers is its own affair: without
-                // this one that says nothing, not even the preface, would stay for good.
-                Stopping::Yes if use_.is_unused() => return Ok(()),
-                Stopping::Yes => {
-                    timer.as_mut().reset(after(settings.write_timeout));
-                    false
-                }
-                Stopping::No => {
-                    timer.as_mut().reset(after(settings.idle_timeout));
-                    use_.is_idle()
-                }
-            },
+        };
+        let event = match Beside::new(connection.as_mut(), event).await {
+            First::Main(ended) => return ended.map_err(|error| failure(&error, &verdict)),
+            First::Aside(event) => event,
+        };
+        let stop_now = match (event, stopping) {
+            (Event::Stop, _) => true,
+            (Event::Spent, _) if use_.requests.load(Ordering::Relaxed) >= patience(&settings) => {
+                return Err(Reject::new(Reason::Http2Invalid, "new requests although GOAWAY was sent"));
+            }
+            (Event::Spent, stopping) => stopping == Stopping::No,
+            // The client was told and has nothing under way. Whether it answers is its own affair: without
+            // this one that says nothing, not even the preface, would stay for good.
+            (Event::Time, Stopping::Yes) if use_.is_unused() => return Ok(()),
+            (Event::Time, Stopping::Yes) => {
+                timer.as_mut().reset(after(settings.write_timeout));
+                false
+            }
+            (Event::Time, Stopping::No) => {
+                timer.as_mut().reset(after(settings.idle_timeout));
+                use_.is_idle()
+            }
         };
         if stop_now {
             stopping = Stopping::Yes;
@@ -103,6 +110,16 @@ where
             timer.as_mut().reset(after(settings.write_timeout));
         }
     }
+}
+
+/// What concerns a connection beside its bytes.
+enum Event {
+    /// It shall end.
+    Stop,
+    /// It has had a number of requests that matters.
+    Spent,
+    /// It is time to see whether it is used.
+    Time,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Identity headers: rendered once per connection, stamped on every request, never taken from a client.
 
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Identity, render};
@@ -39,13 +40,20 @@ impl Formats {
     }
 }
 
-/// The identity of one connection as header values, in the formats that its backends want.
+/// The identity of one connection as header fields, in the formats that its backends want.
 #[derive(Clone, Debug)]
 pub struct IdentityHeaders {
-    client_cert: Option<HeaderValue>,
-    client_cert_chain: Option<HeaderValue>,
-    plain: Box<[(HeaderName, HeaderValue)]>,
-    xfcc: Option<HeaderValue>,
+    client_cert: Rendered,
+    client_cert_chain: Rendered,
+    plain: Rendered,
+    xfcc: Rendered,
+}
+
+/// Some fields, as they are written and one by one. The values share the memory of the lines.
+#[derive(Clone, Debug, Default)]
+struct Rendered {
+    lines: Bytes,
+    fields: Box<[(HeaderName, HeaderValue)]>,
 }
 
 impl IdentityHeaders {
@@ -61,10 +69,10 @@ impl IdentityHeaders {
         let leaf = leaf.filter(|_| wanted.client_cert);
         let chain = wanted.client_cert_chain && !above.is_empty();
         Self {
-            client_cert: leaf.and_then(|leaf| value(render::byte_sequence(leaf.as_ref()))),
-            client_cert_chain: chain.then(|| render::byte_sequences(above)).and_then(value),
-            plain: if wanted.plain { plain(identity) } else { Box::default() },
-            xfcc: wanted.xfcc.then(|| render::xfcc_element(identity)).and_then(value),
+            client_cert: Rendered::one(CLIENT_CERT, leaf.map(|leaf| render::byte_sequence(leaf.as_ref()))),
+            client_cert_chain: Rendered::one(CLIENT_CERT_CHAIN, chain.then(|| render::byte_sequences(above))),
+            plain: if wanted.plain { plain(identity) } else { Rendered::default() },
+            xfcc: Rendered::one(XFCC, wanted.xfcc.then(|| render::xfcc_element(identity))),
         }
     }
 
@@ -73,32 +81,70 @@ impl IdentityHeaders {
     #[must_use]
     pub fn anonymous() -> Self {
         Self {
-            client_cert: None,
-            client_cert_chain: None,
-            plain: Box::new([(VERIFIED, HeaderValue::from_static("false"))]),
-            xfcc: None,
+            client_cert: Rendered::default(),
+            client_cert_chain: Rendered::default(),
+            plain: Rendered::one(VERIFIED, Some("false".to_owned())),
+            xfcc: Rendered::default(),
         }
     }
 
     /// Puts the headers of these formats into a request, in place of any of the same name. Absent
     /// means unknown, so the request must have been [stripped](super::strip()) before. Formats nothing.
     pub fn stamp(&self, formats: Formats, headers: &mut HeaderMap) {
-        let mut insert = |wanted: bool, name: HeaderName, value: Option<&HeaderValue>| {
-            if let Some(value) = value.filter(|_| wanted) {
-                headers.insert(name, value.clone());
-            }
-        };
-        insert(formats.client_cert, CLIENT_CERT, self.client_cert.as_ref());
-        insert(formats.client_cert_chain, CLIENT_CERT_CHAIN, self.client_cert_chain.as_ref());
-        insert(formats.xfcc, XFCC, self.xfcc.as_ref());
-        for (name, value) in &self.plain {
-            insert(formats.plain, name.clone(), Some(value));
+        for (name, value) in self.wanted(formats).flat_map(|rendered| &rendered.fields) {
+            headers.insert(name.clone(), value.clone());
         }
+    }
+
+    /// Writes the headers of these formats behind the fields of a request that is being written in HTTP/1.1: as
+    /// [`Self::stamp`], and cheaper.
+    pub fn write(&self, formats: Formats, out: &mut BytesMut) {
+        self.wanted(formats).for_each(|rendered| out.put_slice(&rendered.lines));
+    }
+
+    fn wanted(&self, formats: Formats) -> impl Iterator<Item = &Rendered> {
+        [
+            (formats.client_cert, &self.client_cert),
+            (formats.client_cert_chain, &self.client_cert_chain),
+            (formats.xfcc, &self.xfcc),
+            (formats.plain, &self.plain),
+        ]
+        .into_iter()
+        .filter_map(|(wanted, rendered)| wanted.then_some(rendered))
     }
 }
 
-fn plain(identity: &Identity) -> Box<[(HeaderName, HeaderValue)]> {
-    let fields = [
+impl Rendered {
+    fn one(name: HeaderName, text: Option<String>) -> Self {
+        Self::new([(name, text)])
+    }
+
+    /// What has no text is left out; so is, of an identity that somebody else made up, what is no header value. What
+    /// [`render`] writes and [`super::parse()`] reads is printable ASCII always.
+    fn new<const N: usize>(fields: [(HeaderName, Option<String>); N]) -> Self {
+        let printable = |text: &String| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let fields = fields.map(|(name, text)| (name, text.filter(printable)));
+        let mut lines = BytesMut::new();
+        for (name, text) in &fields {
+            let Some(text) = text else { continue };
+            for part in [name.as_str(), ": ", text, "\r\n"] {
+                lines.put_slice(part.as_bytes());
+            }
+        }
+        // A slice of its own, so that the values are no copies and nothing is held that is not used.
+        let lines = Bytes::from(Vec::from(lines).into_boxed_slice());
+        let mut rest = lines.clone();
+        let mut field = |(name, text): (HeaderName, Option<String>)| {
+            let line = rest.split_to(name.as_str().len() + ": ".len() + text?.len() + "\r\n".len());
+            let value = line.slice(name.as_str().len() + ": ".len()..line.len() - "\r\n".len());
+            Some((name, HeaderValue::from_maybe_shared(value).ok()?))
+        };
+        Self { fields: fields.into_iter().filter_map(&mut field).collect(), lines }
+    }
+}
+
+fn plain(identity: &Identity) -> Rendered {
+    Rendered::new([
         (SUBJECT, Some(identity.subject.text.to_string())),
         (ISSUER, Some(identity.issuer.text.to_string())),
         (SERIAL, Some(identity.serial.to_string())),
@@ -106,14 +152,7 @@ fn plain(identity: &Identity) -> Box<[(HeaderName, HeaderValue)]> {
         (SAN, render::san_list(&identity.names)),
         (NOT_AFTER, render::rfc3339(identity.not_after)),
         (VERIFIED, Some("true".to_owned())),
-    ];
-    fields.into_iter().filter_map(|(name, text)| Some((name, value(text?)?))).collect()
-}
-
-/// Always `Some` for what [`render`] writes and [`super::parse()`] reads: printable ASCII. Of an
-/// identity that somebody else made up, a field that is no header value stays away.
-fn value(text: String) -> Option<HeaderValue> {
-    HeaderValue::try_from(text).ok().filter(|value| value.to_str().is_ok())
+    ])
 }
 
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use bytes::{BufMut as _, BytesMut};
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -56,6 +57,34 @@ impl Hop {
         Self { peer: text.into(), peer_value, node: node.into() }
     }
 
+    /// Says in a request where it came from. Whatever others said of that must be gone: see [`strip`].
+    pub fn insert(&self, headers: &mut HeaderMap, host: &HeaderValue, rfc7239: Rfc7239) {
+        headers.insert(&X_FORWARDED_FOR, self.peer_value.clone());
+        headers.insert(&X_FORWARDED_PROTO, HTTPS.clone());
+        headers.insert(&X_FORWARDED_HOST, host.clone());
+        if rfc7239 == Rfc7239::Send
+            && let Ok(value) = HeaderValue::try_from(self.element(host))
+        {
+            headers.insert(FORWARDED, value);
+        }
+    }
+
+    /// Writes the same behind the fields of a request that is being written in HTTP/1.1.
+    pub fn write(&self, out: &mut BytesMut, host: &HeaderValue, rfc7239: Rfc7239) {
+        out.put_slice(b"x-forwarded-for: ");
+        out.put_slice(self.peer_value.as_bytes());
+        out.put_slice(b"\r\nx-forwarded-proto: https\r\nx-forwarded-host: ");
+        out.put_slice(host.as_bytes());
+        out.put_slice(b"\r\n");
+        if rfc7239 == Rfc7239::Send
+            && let Ok(value) = HeaderValue::try_from(self.element(host))
+        {
+            out.put_slice(b"forwarded: ");
+            out.put_slice(value.as_bytes());
+            out.put_slice(b"\r\n");
+        }
+    }
+
     /// Our element of the `Forwarded` list. A host that no quoted string can hold is left out.
     fn element(&self, host: &HeaderValue) -> String {
         let node = &self.node;
@@ -84,11 +113,7 @@ pub fn trust_of(peer: IpAddr, trusted: &[IpNet]) -> Trust {
 pub fn apply(headers: &mut HeaderMap, hop: &Hop, host: &HeaderValue, trust: Trust, rfc7239: Rfc7239) {
     remove_inbound(headers, trust);
     match trust {
-        Trust::Replace => {
-            headers.insert(&X_FORWARDED_FOR, hop.peer_value.clone());
-            headers.insert(&X_FORWARDED_PROTO, HTTPS.clone());
-            headers.insert(&X_FORWARDED_HOST, host.clone());
-        }
+        Trust::Replace => return hop.insert(headers, host, rfc7239),
         Trust::Append => {
             let chain = joined(headers, &X_FORWARDED_FOR, &hop.peer).unwrap_or_else(|| hop.peer_value.clone());
             headers.insert(&X_FORWARDED_FOR, chain);
@@ -98,7 +123,6 @@ pub fn apply(headers: &mut HeaderMap, hop: &Hop, host: &HeaderValue, trust: Trus
     }
     if rfc7239 == Rfc7239::Send {
         let element = hop.element(host);
-        // Under Replace there is none left to join.
         let value = joined(headers, &FORWARDED, &element).or_else(|| HeaderValue::try_from(element).ok());
         if let Some(value) = value {
             headers.insert(FORWARDED, value);
@@ -108,7 +132,7 @@ pub fn apply(headers: &mut HeaderMap, hop: &Hop, host: &HeaderValue, trust: Trus
     }
 }
 
-/// Removes every field that says where a message came from: in trailers nobody may say it.
+/// Removes every field that says where a message came from: a client may not say it, and in trailers nobody may.
 pub fn strip(headers: &mut HeaderMap) {
     remove_inbound(headers, Trust::Replace);
 }

@@ -11,17 +11,15 @@ use super::forwarded::Trust;
 /// The field that carries it.
 pub const NAME: &str = "x-request-id";
 
-/// Names the request, and returns the name. A listed proxy's name is kept if it is the only one
+/// The same, to insert it by.
+pub static FIELD: HeaderName = HeaderName::from_static(NAME);
+
+/// Names the request, and takes out of it the name that it came with. A listed proxy's name is kept if it is the only one
 /// and can do no harm in a log; anybody else could make their requests look like someone else's.
 pub fn assign(headers: &mut HeaderMap, trust: Trust) -> HeaderValue {
-    if trust == Trust::Append
-        && let Some(inbound) = inbound(headers)
-    {
-        return inbound;
-    }
-    let id = render(random().unwrap_or_else(counted));
-    headers.insert(&FIELD, id.clone());
-    id
+    let inbound = if trust == Trust::Append { inbound(headers) } else { None };
+    headers.remove(&FIELD);
+    inbound.unwrap_or_else(|| render(random().unwrap_or_else(counted)))
 }
 
 fn inbound(headers: &HeaderMap) -> Option<HeaderValue> {
@@ -84,8 +82,6 @@ fn counted() -> [u8; 16] {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     ((u128::from(process) << 64) | u128::from(number)).to_be_bytes()
 }
-
-static FIELD: HeaderName = HeaderName::from_static(NAME);
 
 /// Bytes of an inbound name: twice a W3C trace context, and short enough for a log line.
 const MAX_LENGTH: usize = 128;

@@ -1,7 +1,7 @@
 //! The life of a connection, top to bottom.
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::reputation::{self, Behaviour};
 use super::request::Exchange;
 use super::{Worker, stack, tunnel};
 use crate::clock::Clock;
+use crate::codec::{Beside, First};
 use crate::drain::{Busy, Drain};
 use crate::http1::{self, Ended};
 use crate::http2;
@@ -38,41 +39,32 @@ const FAREWELL: Duration = Duration::from_millis(250);
 
 type Plain = TlsStream<TcpStream>;
 
-/// Carries one accepted connection to its end, and records it.
-pub(super) async fn run(
+/// Carries one accepted connection to its end, and records it. Not an `async fn`: those keep their arguments twice.
+pub(super) fn run(
     stream: TcpStream,
     socket_peer: SocketAddr,
     (index, listener): (usize, SocketAddr),
     worker: Worker,
-) {
+) -> impl Future<Output = ()> + Send {
     let busy = worker.shared.drain.busy();
-    let record = worker.shared.telemetry.connection(socket_peer, listener);
-    match arrival::first_byte(&stream, index, &worker, &record).await {
-        // Boxed: whoever has said nothing costs no more than its socket and a timer.
-        Ok(arrival) => Box::pin(carry(stream, arrival, index, worker, record, busy)).await,
-        Err(reject) => record.refused(reject),
-    }
-}
-
-async fn carry(
-    stream: TcpStream,
-    arrival: Arrival,
-    index: usize,
-    worker: Worker,
-    mut record: ConnectionRecord,
-    busy: Busy,
-) {
-    // Boxed, so that an idle connection does not carry the handshake's state for hours.
-    let admitted = Box::pin(establish(stream, arrival, index, &worker, &mut record)).await;
-    match admitted {
-        Ok(admitted) => match converse(admitted, worker, busy).await {
-            Ok(()) => record.served(),
-            Err(reject) => record.refused(reject),
-        },
-        Err(Turned { reject, farewell }) => {
-            record.refused(reject);
-            if let Some((stream, _permit)) = farewell {
-                tls::linger(stream).await;
+    let mut record = worker.shared.telemetry.connection(socket_peer, listener);
+    async move {
+        // Boxed, each: an idle connection keeps nothing of what came before, for hours, and one that has said nothing
+        // yet nothing of what may come.
+        let talk = match Box::pin(arrival::first_byte(&stream, index, &worker, &record)).await {
+            Ok(arrival) => Box::pin(establish(stream, arrival, index, worker, busy, &mut record)).await,
+            Err(reject) => Err(reject.into()),
+        };
+        match talk {
+            Ok(talk) => match talk.await {
+                Ok(()) => record.served(),
+                Err(reject) => record.refused(reject),
+            },
+            Err(Turned { reject, farewell }) => {
+                record.refused(reject);
+                if let Some((stream, _permit)) = farewell {
+                    Box::pin(tls::linger(stream)).await;
+                }
             }
         }
     }
@@ -103,6 +95,18 @@ struct Admitted {
 }
 
 async fn establish(
+    stream: TcpStream,
+    arrival: Arrival,
+    index: usize,
+    worker: Worker,
+    busy: Busy,
+    record: &mut ConnectionRecord,
+) -> Result<Talk, Turned> {
+    let admitted = admit(stream, arrival, index, &worker, record).await?;
+    Ok(converse(admitted, worker, busy))
+}
+
+async fn admit(
     stream: TcpStream,
     arrival: Arrival,
     index: usize,
@@ -195,69 +199,69 @@ async fn in_turn(
     tls::conclude(greeted, doors, attempt).await
 }
 
-/// Speaks HTTP until the client, the certificate, the drain or a bound ends it.
-async fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Result<(), Reject> {
+/// Speaks HTTP until the client, the certificate, the drain or a bound ends it. What is only needed to begin is gone when
+/// this returns: the future is what an idle connection keeps.
+fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Talk {
     let Admitted { stream, protocol, peer, behaviour, snapshot, permit, changes } = admitted;
     let ages = Ages::of(&snapshot);
-    let (http1, http2) = (snapshot.http1, snapshot.http2);
-    // The connection outlives snapshots; holding this one would keep old configurations alive.
-    drop(snapshot);
-    let clock = worker.shared.clock.clone();
-    let drain = worker.shared.drain.clone();
+    let (clock, drain) = (worker.shared.clock.clone(), worker.shared.drain.clone());
     let http2_print = Arc::clone(&peer.who.http2);
     let exchange = Arc::new(Exchange::new(peer, behaviour, worker));
     let ((stop, stopped), (cut, is_cut)) = (watch::channel(false), watch::channel(false));
-    let talk = async {
-        match protocol {
-            Protocol::Http2 => {
-                let signals = (stopped, is_cut);
-                http2::serve(stream, http2, clock.clone(), signals, http2_print, Arc::clone(&exchange)).await
-            }
-            Protocol::Http1 => speak_http1(stream, http1, stopped, is_cut, &exchange).await,
+    let mut talk: Talk = match protocol {
+        Protocol::Http2 => {
+            let (clock, exchange) = (clock.clone(), Arc::clone(&exchange));
+            Box::pin(http2::serve(stream, snapshot.http2, clock, (stopped, is_cut), http2_print, exchange))
         }
+        Protocol::Http1 => speak_http1(stream, snapshot.http1, stopped, is_cut, Arc::clone(&exchange)),
     };
-    let mut talk = pin!(talk);
-    let ended = tokio::select! {
-        ended = &mut talk => ended,
-        over = age(&exchange, ages, &clock, drain, changes, &stop) => match over {
-            Over::Life => Ok(()),
-            Over::Trust { reject, since } => {
+    // The connection outlives snapshots; holding this one would keep old configurations alive.
+    drop(snapshot);
+    Box::pin(async move {
+        let ended = match Beside::new(&mut talk, age(&exchange, ages, &clock, drain, changes, &stop)).await {
+            First::Main(ended) => ended,
+            First::Aside(Over::Life) => Ok(()),
+            First::Aside(Over::Trust { reject, since }) => {
                 cut.send_replace(true);
                 // Resets, GOAWAY or a close frame, if the client takes them; then nothing more.
                 let _ = timeout(FAREWELL, talk).await;
                 exchange.enforced(since);
                 Err(reject)
             }
-        },
-    };
-    if let Err(reject) = &ended {
-        exchange.misbehaved(reject.reason);
-    }
-    drop((permit, busy));
-    ended
+        };
+        if let Err(reject) = &ended {
+            exchange.misbehaved(reject.reason);
+        }
+        drop((permit, busy));
+        ended
+    })
 }
 
-async fn speak_http1(
+/// Boxed by itself: what one async function hands to another is kept twice.
+type Talk = Pin<Box<dyn Future<Output = Result<(), Reject>> + Send>>;
+
+fn speak_http1(
     stream: Plain,
     settings: http1::Settings,
     stop: watch::Receiver<bool>,
-    mut cut: watch::Receiver<bool>,
-    exchange: &Exchange,
-) -> Result<(), Reject> {
-    let ended = tokio::select! {
-        ended = http1::serve(stream, settings, stop, exchange) => ended,
-        // HTTP/1.1 has no word for it: the connection just ends, in the middle of whatever it is in.
-        _ = cut.wait_for(|cut| *cut) => return Ok(()),
-    };
-    match ended {
-        // A client that leaves is no refusal of ours; its request's record says so.
-        Ended::Closed | Ended::ClientGone => Ok(()),
-        Ended::Failed(reject) => Err(reject),
-        Ended::Upgraded { io, tunnel } => {
-            tunnel::run(io, tunnel, exchange, cut).await;
-            Ok(())
+    cut: watch::Receiver<bool>,
+    exchange: Arc<Exchange>,
+) -> Talk {
+    let mut is_cut = cut.clone();
+    let is_cut = async move { drop(is_cut.wait_for(|cut| *cut).await) };
+    let served = Box::pin(Beside::new(http1::serve(stream, settings, stop, Arc::clone(&exchange)), is_cut));
+    Box::pin(async move {
+        match served.await {
+            // A client that leaves is no refusal of ours; its request's record says so. And HTTP/1.1 has no word for a cut:
+            // the connection just ends, in the middle of whatever it is in.
+            First::Main(Ended::Closed | Ended::ClientGone) | First::Aside(()) => Ok(()),
+            First::Main(Ended::Failed(reject)) => Err(reject),
+            First::Main(Ended::Upgraded { io, tunnel }) => {
+                Box::pin(tunnel::run(io, tunnel, &exchange, cut)).await;
+                Ok(())
+            }
         }
-    }
+    })
 }
 
 /// Why a connection is cut.

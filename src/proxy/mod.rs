@@ -6,10 +6,12 @@ mod arrival;
 mod body;
 mod connection;
 mod peer;
+mod plausible;
 mod reputation;
 mod request;
 mod respond;
 mod stack;
+mod stamp;
 mod tunnel;
 
 use std::net::SocketAddr;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use bytes::BytesMut;
 use http::HeaderMap;
 use parking_lot::Mutex;
 
@@ -105,6 +106,14 @@ impl Peer {
         self.headers.stamp(formats, headers);
         if formats.fingerprint {
             self.fingerprints.stamp(self.stack(), headers);
+        }
+    }
+
+    /// Writes the same behind the fields of a request in HTTP/1.1.
+    pub(super) fn write(&self, formats: Formats, out: &mut BytesMut) {
+        self.headers.write(formats, out);
+        if formats.fingerprint {
+            self.fingerprints.write(self.stack(), out);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use http::header::{ALLOW, CONNECTION, EXPECT, HOST, TE, UPGRADE, VIA};
+use http::header::{ALLOW, CONNECTION, EXPECT, HOST, TE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -12,14 +12,15 @@ use http_body::Body as _;
 use super::body::{Counted, ResponseBody};
 use super::peer::Peer;
 use super::reputation::{Behaviour, CLIENT_REPUTATION, Treatment};
+use super::stamp::Stamp;
 use super::tunnel::Tunnel;
-use super::{Worker, respond};
+use super::{Worker, plausible, respond};
 use crate::http1::{self, Answer, EarlyResponses, Seen};
 use crate::http2;
 use crate::identity;
 use crate::limits::{KeyFacts, RequestPermit, Standing, check_all};
 use crate::message::body::RequestBody;
-use crate::message::forwarded::{self, Rfc7239};
+use crate::message::forwarded::{self, Rfc7239, Trust};
 use crate::message::target::{Authority, canonical_path, forward_target};
 use crate::message::{hop, request_id};
 use crate::policy::{self, Facts, Host, Permit};
@@ -133,7 +134,7 @@ impl Exchange {
             // Boxed: requests that find room do not carry it.
             Err(_) => Box::pin(permits.request_within(snapshot.config.request_wait)).await?,
         };
-        check_message(&parts, snapshot)?;
+        plausible::check(&parts, snapshot)?;
         let asked = self.decide(&parts, snapshot, record)?;
         if asked.upgrade.is_some() && !body.is_end_stream() {
             // Nobody could say where the request ends and the other protocol begins.
@@ -152,7 +153,7 @@ impl Exchange {
             record.upstream = Some(Arc::clone(name));
         }
         let authority = asked.authority.clone();
-        self.rewrite(&mut parts, &asked, upstream, snapshot);
+        let stamp = self.rewrite(&mut parts, &asked, (&authority, &id), upstream, snapshot);
         parts.headers.extend(treatment.tag.map(|tag| (CLIENT_REPUTATION, tag)));
         parts.uri = asked.target;
         let request = Request::from_parts(parts, body);
@@ -160,13 +161,13 @@ impl Exchange {
             hop::strip_response(&mut headers);
             early.send(status, &headers);
         };
-        let authority = authority.to_str().map_err(|_| Reject::from(Reason::AuthorityInvalid))?;
-        let mut response = upstream.send(&asked.permit, self.worker.seat.0, authority, request, &hint).await?;
+        let to = authority.to_str().map_err(|_| Reject::from(Reason::AuthorityInvalid))?;
+        let mut response = upstream.send(&asked.permit, self.worker.seat.0, (to, &stamp), request, &hint).await?;
         record.answered();
         let took = record.upstream_time.unwrap_or_default().saturating_sub(treatment.delay.unwrap_or_default());
         self.behaviour.answered(snapshot, route, (response.status().as_u16(), response.headers()), took);
         hop::strip_response(response.headers_mut());
-        response.headers_mut().insert(request_id::NAME, id);
+        response.headers_mut().insert(&request_id::FIELD, id);
         if let Some(standing) = standing {
             Standing::insert_into(&standing, response.headers_mut());
         }
@@ -240,8 +241,15 @@ impl Exchange {
     }
 
     /// What the upstream is told: what the client said, less what belongs to its hop and less
-    /// what only the gate may say; then what the gate says. Strip before stamp, always.
-    fn rewrite(&self, parts: &mut Parts, asked: &Asked<'_>, upstream: &Upstream, snapshot: &Snapshot) {
+    /// what only the gate may say; then the stamp, which is what the gate says. Strip before stamp, always.
+    fn rewrite<'a>(
+        &'a self,
+        parts: &mut Parts,
+        asked: &Asked<'_>,
+        (authority, id): (&'a HeaderValue, &'a HeaderValue),
+        upstream: &Upstream,
+        snapshot: &Snapshot,
+    ) -> Stamp<'a> {
         let headers = &mut parts.headers;
         let trailers = hop::wants_trailers(headers);
         hop::strip_request(headers);
@@ -252,7 +260,16 @@ impl Exchange {
             self.worker.shared.telemetry.metrics.spoofed(spoofed);
         }
         let rfc7239 = if snapshot.forwarded.rfc7239 { Rfc7239::Send } else { Rfc7239::Omit };
-        forwarded::apply(headers, &self.peer.hop, &asked.authority, self.peer.trust(snapshot), rfc7239);
+        let forwarded = match self.peer.trust(snapshot) {
+            Trust::Replace => {
+                forwarded::strip(headers);
+                Some((authority, rfc7239))
+            }
+            trust @ Trust::Append => {
+                forwarded::apply(headers, &self.peer.hop, authority, trust, rfc7239);
+                None
+            }
+        };
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -261,8 +278,7 @@ impl Exchange {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, protocol);
         }
-        headers.append(VIA, via(parts.version));
-        self.peer.stamp(upstream.spec().forward, headers);
+        Stamp { peer: &self.peer, formats: upstream.spec().forward, id, forwarded, version: parts.version }
     }
 }
 
@@ -318,17 +334,8 @@ impl Forwarded {
         response.headers_mut().insert(UPGRADE, protocol);
         let (head, body) = response.into_parts();
         let tunnel = Tunnel { upstream, record, in_flight, idle, held: body, asked };
-        Answer { response: Response::from_parts(head, ResponseBody::empty()), tunnel: Some(tunnel) }
+        Answer { response: Response::from_parts(head, ResponseBody::empty()), tunnel: Some(Box::new(tunnel)) }
     }
-}
-
-/// RFC 9110 §7.6.3: a gateway names itself in every request it forwards.
-fn via(version: Version) -> HeaderValue {
-    HeaderValue::from_static(match version {
-        Version::HTTP_2 => "2 portcullis",
-        Version::HTTP_10 => "1.0 portcullis",
-        _ => "1.1 portcullis",
-    })
 }
 
 /// RFC 9110 §15.5.6: a refused method is told which would do.
@@ -340,41 +347,12 @@ fn with_allow(reject: Reject, host: &Host, path: &str) -> Reject {
     }
 }
 
-/// What no route could permit; and the bounds that the HTTP/1.1 codec has kept already, for messages that came otherwise.
-fn check_message(parts: &Parts, snapshot: &Snapshot) -> Result<(), Reject> {
-    if parts.method == Method::CONNECT {
-        // Before its target, which is no path, is judged as one.
-        return Err(Reason::ConnectRefused.into());
-    }
-    hop::check_expect(&parts.headers)?;
-    if parts.version != Version::HTTP_2 {
-        return Ok(());
-    }
-    hop::check_http2_fields(&parts.headers)?;
-    let bounds = &snapshot.http1;
-    check_count(&parts.headers, bounds.header_count)?;
-    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target > bounds.uri_bytes {
-        return Err(Reject::new(Reason::UriTooLong, format!("{target} bytes, at most {}", bounds.uri_bytes)));
-    }
-    Ok(())
-}
-
-fn check_count(headers: &HeaderMap, most: usize) -> Result<(), Reject> {
-    let count = headers.len();
-    if count > most {
-        return Err(Reject::new(Reason::HeaderCount, format!("{count} fields, at most {most}")));
-    }
-    Ok(())
-}
-
 impl http1::Handler for Exchange {
     type Body = ResponseBody;
     type Tunnel = Tunnel;
 
     async fn request(&self, request: Request<RequestBody>, early: EarlyResponses) -> Answer<ResponseBody, Tunnel> {
-        // Boxed: the codec keeps the handler's future in every connection, idle ones too.
-        Box::pin(self.answer(request, early)).await
+        self.answer(request, early).await
     }
 
     fn refused(&self, reject: Reject, seen: Seen<'_>) -> Response<ResponseBody> {
@@ -391,6 +369,7 @@ impl http2::Handler for Exchange {
 
     async fn request(self: Arc<Self>, request: Request<RequestBody>) -> Response<ResponseBody> {
         // HTTP/2 has no Upgrade, so there is no tunnel; and hyper cannot send 1xx over HTTP/2.
-        self.answer(request, EarlyResponses::default()).await.response
+        // Boxed: hyper moves a stream's future from hand to hand, and it would be kilobytes.
+        Box::pin(self.answer(request, EarlyResponses::default())).await.response
     }
 }

@@ -32,11 +32,11 @@ pub(super) struct Tunnel {
 
 /// Copies until either side is done, both are silent for too long, new rules forbid it, or `cut`
 /// is set.
-pub(super) async fn run<IO>(client: IO, tunnel: Tunnel, exchange: &Exchange, mut cut: watch::Receiver<bool>)
+pub(super) async fn run<IO>(client: IO, tunnel: Box<Tunnel>, exchange: &Exchange, mut cut: watch::Receiver<bool>)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let Tunnel { upstream, record, in_flight, idle, held, asked } = tunnel;
+    let Tunnel { upstream, record, in_flight, idle, held, asked } = *tunnel;
     let passed = Passed::default();
     // Dropped with this future too, so a tunnel that is cut off is recorded with what passed.
     let mut ending = Ending { record, passed: &passed, _in_flight: in_flight, _held: held };

@@ -174,7 +174,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Drive<IO> {
 
     /// As [`Self::establish`]; a key protects no more than `most` records, nor more than its suite lets it.
     pub(super) fn establish_for(self, most: u64) -> io::Result<Established<IO>> {
-        let Self { io, connection, incoming, outgoing, opened } = self;
+        let Self { io, connection, mut incoming, mut outgoing, opened } = self;
+        // Kept for as long as the connection lives: no larger than what is in them.
+        incoming.shrink_to_fit();
+        outgoing.shrink_to_fit();
         let (secrets, kernel) = connection.dangerous_into_kernel_connection().map_err(invalid)?;
         let (version, limit) = (kernel.protocol_version(), rekey::limit(kernel.negotiated_cipher_suite()).min(most));
         let unknown = || io::Error::other("a cipher suite without a record layer");

@@ -33,8 +33,11 @@ pub(super) fn shape(
 ) -> Result<(), Reject> {
     match protocol {
         Protocol::Http1 => {
-            let host = HeaderValue::from_str(authority).map_err(|_| invalid(authority))?;
-            request.headers_mut().insert(HOST, host);
+            // It is written with the head: see `http1::request`.
+            if authority.is_empty() || !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(invalid(authority));
+            }
+            request.headers_mut().remove(HOST);
             hop::join_cookies(request.headers_mut());
             *request.version_mut() = Version::HTTP_11;
             if request.uri().authority().is_some() || request.uri().path_and_query().is_none() {
@@ -163,7 +166,7 @@ mod tests {
             for _ in 0..2 {
                 shape(&mut request, Protocol::Http1, &Scheme::HTTPS, "a.test:8443").unwrap();
                 assert_eq!((request.uri().to_string().as_str(), request.version()), (path, Version::HTTP_11));
-                assert_eq!(request.headers()[HOST], "a.test:8443");
+                assert_eq!(request.headers().get(HOST), None);
                 shape(&mut request, Protocol::Http2, &Scheme::HTTPS, "a.test:8443").unwrap();
                 assert_eq!(request.uri().to_string(), format!("https://a.test:8443{path}"));
                 assert_eq!((request.headers().get(HOST), request.version()), (None, Version::HTTP_2));
@@ -191,7 +194,7 @@ mod tests {
 
     #[test]
     fn an_authority_that_would_break_out_of_its_header_is_refused() {
-        for authority in ["a\r\nx: y", "a\0", "a\nb"] {
+        for authority in ["", "a\r\nx: y", "a\0", "a\nb"] {
             for protocol in [Protocol::Http1, Protocol::Http2] {
                 let mut request = request("GET", "/", RequestBody::Empty);
                 let refusal = shape(&mut request, protocol, &Scheme::HTTP, authority).unwrap_err();

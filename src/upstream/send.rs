@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use super::pool::{Lease, Origin, Seat, Want};
 use super::response::{Carrier, OnHttp1, OnHttp2, UpstreamBody};
 use super::server::{InFlight, Server};
 use super::spec::Via;
+use super::stamp::Stamp;
 use super::upload::{Progress, Upload};
 use crate::codec::{Alarm, after};
 use crate::message::body::RequestBody;
@@ -37,7 +39,7 @@ impl Upstream {
     /// `authority` is what the client asked for and becomes `Host` or `:authority`. Hop-by-hop fields
     /// must be gone already; how the body is framed is decided here (see `form`). A request with an
     /// `Upgrade` field gets a connection of its own; after a 101, [`UpstreamBody::tunnel`] is the tunnel.
-    /// `early` is called for 1xx responses of HTTP/1.1 servers.
+    /// `stamp` is what the gate says in it. `early` is called for 1xx responses of HTTP/1.1 servers.
     ///
     /// # Errors
     /// The reason why there is no response: one of the `Upstream*` reasons, or the one that the
@@ -46,7 +48,7 @@ impl Upstream {
         &self,
         _permit: &Permit<'_>,
         seat: usize,
-        authority: &str,
+        (authority, stamp): (&str, &dyn Stamp),
         request: Request<RequestBody>,
         early: Early<'_>,
     ) -> Result<Response<UpstreamBody>, Reject> {
@@ -56,7 +58,8 @@ impl Upstream {
         let in_flight = self.pick()?;
         let (head, body) = request.into_parts();
         let (body, upload) = Upload::new(body);
-        let mut exchange = Exchange { in_flight, seat, authority, early, method: head.method.clone(), upload };
+        let (method, stamped) = (head.method.clone(), AtomicBool::new(false));
+        let mut exchange = Exchange { in_flight, seat, authority, stamp, stamped, early, method, upload };
         let mut request = Request::from_parts(head, body);
         let mut outcome = if request.headers().contains_key(UPGRADE) {
             Box::pin(exchange.upgrade(&mut request)).await
@@ -91,6 +94,9 @@ struct Exchange<'a> {
     in_flight: InFlight,
     seat: usize,
     authority: &'a str,
+    stamp: &'a dyn Stamp,
+    /// Whether the request has got its stamp as fields, by an attempt over HTTP/2: it keeps them.
+    stamped: AtomicBool,
     early: Early<'a>,
     method: Method,
     upload: Option<Arc<Progress>>,
@@ -179,7 +185,8 @@ impl Exchange<'_> {
     ) -> Result<Answer, Failure> {
         self.shape(request, Protocol::Http1)?;
         let bodiless = request.body().is_end_stream();
-        let mut sending = http1.begin(request);
+        let stamp = if self.stamped.load(Relaxed) { &() } else { self.stamp };
+        let mut sending = http1.begin(request, self.authority, stamp);
         let mut deadline = None;
         let answer = poll_fn(|cx| match http1.poll_answer(cx, &mut sending, self.early) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
@@ -232,6 +239,9 @@ impl Exchange<'_> {
         request: &mut Request<Upload>,
     ) -> Result<Answer, Failure> {
         self.shape(request, Protocol::Http2)?;
+        if !self.stamped.swap(true, Relaxed) {
+            self.stamp.insert(request.headers_mut());
+        }
         let spare = Spare::of(request, origin);
         let (mut alarm, mut deadline) = (Alarm::default(), None);
         let sender = &mut stream.sender();

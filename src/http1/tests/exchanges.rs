@@ -150,7 +150,7 @@ async fn an_upgrade_hands_over_the_stream_and_what_came_early() {
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\ndate: now\r\nconnection: upgrade\r\n\r\n"
     );
     let Ended::Upgraded { mut io, tunnel } = (&mut client.ended).await.unwrap() else { panic!("no upgrade") };
-    assert_eq!(tunnel, "tunnel");
+    assert_eq!(*tunnel, "tunnel");
     client.send("more").await;
     let mut read = [0; 9];
     io.read_exact(&mut read).await.unwrap();

@@ -115,7 +115,7 @@ impl Script {
                 early.send(StatusCode::OK, &HeaderMap::new());
                 text(200, "late")
             }
-            "/upgrade" => return Answer { response: upgrade(), tunnel: Some("tunnel") },
+            "/upgrade" => return Answer { response: upgrade(), tunnel: Some(Box::new("tunnel")) },
             _ => prepared(&path),
         }
         .into()

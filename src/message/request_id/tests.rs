@@ -21,7 +21,7 @@ fn a_stranger_does_not_name_its_requests() {
     let mut headers = with(&[b"mine", b"too"]);
     let id = assign(&mut headers, Trust::Replace);
     assert!(is_fresh(&id));
-    assert_eq!(headers.get_all(NAME).iter().collect::<Vec<_>>(), [&id]);
+    assert!(headers.is_empty());
 }
 
 #[test]
@@ -30,14 +30,14 @@ fn a_listed_proxy_names_requests_if_the_name_is_harmless() {
     for name in [&b"a"[..], b"AZaz09._~+/=-", &long] {
         let mut headers = with(&[name]);
         assert_eq!(assign(&mut headers, Trust::Append).as_bytes(), name);
-        assert_eq!(headers, with(&[name]));
+        assert!(headers.is_empty());
     }
     let too_long = [b'a'; 129];
     for name in [&b""[..], b"a b", b"a,b", b"a\tb", b"a\"b", b"{a}", b"\xc3\xa9", b"<a>", b"a;b", b"%0a", &too_long] {
         let mut headers = with(&[name]);
         let id = assign(&mut headers, Trust::Append);
         assert!(is_fresh(&id), "{name:?}");
-        assert_eq!(headers.get_all(NAME).iter().collect::<Vec<_>>(), [&id]);
+        assert!(headers.is_empty());
     }
     assert!(is_fresh(&assign(&mut with(&[b"a", b"a"]), Trust::Append)));
     assert!(is_fresh(&assign(&mut with(&[]), Trust::Append)));
@@ -69,10 +69,10 @@ fn bytes_are_rendered_as_lower_case_hexadecimal() {
 
 proptest! {
     #[test]
-    fn what_is_returned_is_what_is_sent(value in "[!-~]{0,140}", listed in any::<bool>()) {
+    fn one_name_is_returned_and_none_stays_behind(value in "[!-~]{0,140}", listed in any::<bool>()) {
         let mut headers = with(&[value.as_bytes()]);
         let id = assign(&mut headers, if listed { Trust::Append } else { Trust::Replace });
-        prop_assert_eq!(headers.get_all(NAME).iter().collect::<Vec<_>>(), [&id]);
+        prop_assert!(headers.is_empty());
         prop_assert!(is_fresh(&id) || (listed && id == value));
     }
 }

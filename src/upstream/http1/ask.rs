@@ -31,6 +31,9 @@ pub struct Heard {
     pub reusable: bool,
 }
 
+/// Whom every request asks for.
+const AUTHORITY: &str = "ask.test";
+
 /// Sends `request` over `io` and gathers all of the answer.
 ///
 /// # Errors
@@ -39,11 +42,11 @@ pub async fn ask(io: impl Io + 'static, request: Request<RequestBody>) -> Result
     let (head, body) = request.into_parts();
     let upload = Upload::new(body).0;
     let mut request = Request::from_parts(head, upload);
-    form::shape(&mut request, Protocol::Http1, &http::uri::Scheme::HTTP, "ask.test")?;
+    form::shape(&mut request, Protocol::Http1, &http::uri::Scheme::HTTP, AUTHORITY)?;
     let mut http1 = Http1::new(Box::new(io));
     let early = Mutex::new(Vec::new());
     let note = |status, headers| early.lock().push((status, headers));
-    let mut sending = http1.begin(&mut request);
+    let mut sending = http1.begin(&mut request, AUTHORITY, &());
     let answer = poll_fn(|cx| http1.poll_answer(cx, &mut sending, &note)).await;
     let head = answer.map_err(|fault| fault::of_http1("server", fault))?;
     let invalid = |wrong| Reject::new(Reason::UpstreamInvalid, wrong);

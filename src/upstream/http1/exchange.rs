@@ -14,6 +14,7 @@ use super::head::{Head, Reader};
 use super::{Http1, request};
 use crate::codec::{Decoded, Inbound, Outbound, Wrong};
 use crate::reject::{Reason, Reject};
+use crate::upstream::stamp::Stamp;
 use crate::upstream::upload::Upload;
 
 /// What is called with every 1xx response but 101.
@@ -59,11 +60,16 @@ pub(in super::super) enum Fault {
 }
 
 impl Http1 {
-    /// Begins with `request`, of which the body is taken; nothing is written yet.
-    pub(in super::super) fn begin(&mut self, request: &mut Request<Upload>) -> Sending {
+    /// Begins with `request` to `authority`, of which the body is taken; nothing is written yet.
+    pub(in super::super) fn begin(
+        &mut self,
+        request: &mut Request<Upload>,
+        authority: &str,
+        stamp: &dyn Stamp,
+    ) -> Sending {
         self.reader = Reader::default();
         self.heard = false;
-        let outbound = request::head(self.out.tail(), request);
+        let outbound = request::head(self.out.tail(), request, authority, stamp);
         let upload = mem::replace(request.body_mut(), Upload::Empty);
         let stage = if outbound.is_bodiless() { Stage::Ended } else { Stage::Open };
         Sending { upload, outbound, stage, taken_before: self.out.taken() }

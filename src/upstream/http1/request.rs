@@ -6,21 +6,26 @@ use bytes::{BufMut as _, BytesMut};
 use http::Request;
 use http_body::Body as _;
 
+use super::super::stamp::Stamp;
 use super::super::upload::Upload;
 use crate::codec::{Outbound, fields};
 
 /// Appends the head of a request that has got its form (see `form`); how its body is framed.
-pub(super) fn head(out: &mut BytesMut, request: &Request<Upload>) -> Outbound {
+pub(super) fn head(out: &mut BytesMut, request: &Request<Upload>, authority: &str, stamp: &dyn Stamp) -> Outbound {
     let (uri, headers) = (request.uri(), request.headers());
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     out.reserve(HEAD_FIXED + path.len() + headers.len() * HEAD_FIELD);
     out.put_slice(request.method().as_str().as_bytes());
     out.put_slice(b" ");
     out.put_slice(path.as_bytes());
-    out.put_slice(b" HTTP/1.1\r\n");
+    // RFC 9110 §7.2: Host comes first.
+    out.put_slice(b" HTTP/1.1\r\nhost: ");
+    out.put_slice(authority.as_bytes());
+    out.put_slice(b"\r\n");
     for (name, value) in headers {
         fields::put(out, name, value);
     }
+    stamp.write(out);
     let outbound = outbound(request.body());
     if let Outbound::Length(length) = outbound {
         let _ = write!(out, "content-length: {length}\r\n");
@@ -38,8 +43,8 @@ fn outbound(body: &Upload) -> Outbound {
     }
 }
 
-/// A guess of what the request line takes besides the path, so that a head allocates once or twice.
-const HEAD_FIXED: usize = 64;
+/// A guess of what the request line takes besides the path, and what the gate says, so that a head allocates once.
+const HEAD_FIXED: usize = 768;
 
 /// The same of a field.
 const HEAD_FIELD: usize = 64;

@@ -201,7 +201,7 @@ async fn a_resting_connection_holds_no_buffer() {
     let (near, mut far) = duplex(1 << 20);
     let mut http1 = Http1::new(Box::new(near));
     let mut request = get().map(|body| crate::upstream::upload::Upload::new(body).0);
-    let mut sending = http1.begin(&mut request);
+    let mut sending = http1.begin(&mut request, "ask.test", &());
     far.write_all(OK).await.unwrap();
     let head = poll_fn(|cx| http1.poll_answer(cx, &mut sending, &|_, _| {})).await.unwrap();
     http1.expect(head.inbound(request.method()).unwrap(), head.persists());

@@ -132,7 +132,7 @@ async fn informational_responses_reach_the_callback_and_the_final_one_the_caller
     let (seen, mut hints) = mpsc::unbounded_channel();
     let early = move |status, headers: http::HeaderMap| seen.send((status, headers["link"].clone())).unwrap();
     let hinted = request("GET", "/", RequestBody::Empty);
-    assert_eq!(text(upstream.send(&permit(), 0, "app.test", hinted, &early).await).await, "ok");
+    assert_eq!(text(upstream.send(&permit(), 0, ("app.test", &()), hinted, &early).await).await, "ok");
     let (status, link) = hints.recv().await.unwrap();
     assert_eq!((status.as_u16(), link.to_str().unwrap()), (103, "</a.css>"));
 }
@@ -227,7 +227,7 @@ async fn the_state_of_an_exchange_stays_small_and_may_move_between_threads() {
     fn is_send<T: Send>(_: &T) {}
     let upstream = upstream(Via::Http1, 1);
     let permit = permit();
-    let sending = upstream.send(&permit, 0, "app.test", request("GET", "/", RequestBody::Empty), &|_, _| {});
+    let sending = upstream.send(&permit, 0, ("app.test", &()), request("GET", "/", RequestBody::Empty), &|_, _| {});
     is_send(&sending);
     let size = size_of_val(&sending);
     // What an idle connection costs if its owner embeds it.

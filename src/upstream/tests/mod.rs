@@ -98,7 +98,7 @@ pub(super) fn request(method: &str, path: &str, body: RequestBody) -> Request<Re
 }
 
 pub(super) async fn send(upstream: &Upstream, request: Request<RequestBody>) -> Result<Response<UpstreamBody>, Reject> {
-    upstream.send(&permit(), 0, "app.test", request, &|_, _| {}).await
+    upstream.send(&permit(), 0, ("app.test", &()), request, &|_, _| {}).await
 }
 
 /// The policy's yes, for a route that anybody may use.

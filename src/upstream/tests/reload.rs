@@ -26,8 +26,12 @@ async fn each_worker_keeps_connections_of_its_own() {
     let upstreams = Upstreams::build(&[spec(Via::Http1, backend.port)], 2, &Clock::system(), None).ok().unwrap();
     let upstream = upstreams.get(0).unwrap();
     for seat in [0, 1, 0, 1] {
-        text(upstream.send(&permit(), seat, "app.test", request("GET", "/", RequestBody::Empty), &|_, _| {}).await)
-            .await;
+        text(
+            upstream
+                .send(&permit(), seat, ("app.test", &()), request("GET", "/", RequestBody::Empty), &|_, _| {})
+                .await,
+        )
+        .await;
     }
     assert_eq!(backend.connections(), 2);
 }
