@@ -45,7 +45,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
     let config = &inputs.config;
     let (mut problems, mut over) = (Vec::new(), Vec::new());
     let trust = trust::stores(config, inputs.clock, inputs.previous.map(|s| &s.trust), &mut problems, &mut over);
-    let tickets = Tickets::build(config, inputs.clock, inputs.previous.and_then(|s| s.tickets.as_ref()));
+    let tickets = Tickets::build(config, inputs.clock, inputs.previous.and_then(|s| s.tickets.as_ref()), &mut over);
     let tickets = tickets.unwrap_or_else(|problem| {
         problems.push(*problem);
         None
