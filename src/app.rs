@@ -20,7 +20,7 @@ use crate::net::listen;
 use crate::proxy::{self, Door, Shared, Worker};
 use crate::runtime::{self, Seat};
 use crate::snapshot::{
-    self, FileWatch, Inputs, Parts, Published, Reloader, Reputation, Snapshot, Trigger, build, digest,
+    self, Contents, FileWatch, Inputs, Parts, Published, Reloader, Reputation, Snapshot, Trigger, build,
 };
 use crate::telemetry::{AccessLog, Telemetry};
 
@@ -55,9 +55,9 @@ pub fn check(file: &Path) -> Result<Snapshot, Vec<config::Problem>> {
     let loaded = config::load(file)?;
     let clock = Clock::system();
     let telemetry = Telemetry::new(clock.clone(), AccessLog::Refusals);
-    let digest = digest(&loaded);
+    let contents = Contents::read(&loaded);
     let inputs =
-        Inputs { config: loaded.config, digest, previous: None, seats: 1, clock: &clock, metrics: &telemetry.metrics };
+        Inputs { config: loaded.config, contents, previous: None, seats: 1, clock: &clock, metrics: &telemetry.metrics };
     build(inputs)
 }
 
@@ -116,14 +116,14 @@ pub fn start(file: PathBuf, clock: Clock) -> Result<Running, StartError> {
 pub fn start_with(file: PathBuf, loaded: Loaded, clock: Clock) -> Result<Running, StartError> {
     // Looked at before they are read: a change in between is then seen, not missed.
     let watched = FileWatch::new(snapshot::files(&file, &loaded.config));
-    let digest = digest(&loaded);
+    let contents = Contents::read(&loaded);
     let config = loaded.config;
     let threads = runtime::threads(config.runtime.threads);
     let flavor = config.runtime.flavor;
     let seats = runtime::seats(flavor, threads);
     let access = if config.log.access { AccessLog::All } else { AccessLog::Refusals };
     let telemetry = Arc::new(Telemetry::new(clock.clone(), access));
-    let inputs = Inputs { config, digest, previous: None, seats, clock: &clock, metrics: &telemetry.metrics };
+    let inputs = Inputs { config, contents, previous: None, seats, clock: &clock, metrics: &telemetry.metrics };
     let first = build(inputs).map_err(StartError::Config)?;
     let config = first.config.clone();
 
