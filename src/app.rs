@@ -17,7 +17,7 @@ use crate::config::{self, AdminAddress, Config, Loaded};
 use crate::drain::Drain;
 use crate::limits::{Permits, Turns};
 use crate::net::listen;
-use crate::proxy::{self, Door, Shared, Worker};
+use crate::proxy::{self, Door, Own, Rounds, Shared, Worker};
 use crate::runtime::{self, Seat};
 use crate::snapshot::{
     self, Contents, FileWatch, Inputs, Parts, Published, Reloader, Reputation, Snapshot, Trigger, build,
@@ -56,8 +56,14 @@ pub fn check(file: &Path) -> Result<Snapshot, Vec<config::Problem>> {
     let clock = Clock::system();
     let telemetry = Telemetry::new(clock.clone(), AccessLog::Refusals);
     let contents = Contents::read(&loaded);
-    let inputs =
-        Inputs { config: loaded.config, contents, previous: None, seats: 1, clock: &clock, metrics: &telemetry.metrics };
+    let inputs = Inputs {
+        config: loaded.config,
+        contents,
+        previous: None,
+        seats: 1,
+        clock: &clock,
+        metrics: &telemetry.metrics,
+    };
     build(inputs)
 }
 
@@ -160,7 +166,8 @@ pub fn start_with(file: PathBuf, loaded: Loaded, clock: Clock) -> Result<Running
     let per_seat = u32::try_from(threads.get() / seats.max(1)).unwrap_or(u32::MAX);
     let serve = move |Seat(index): Seat| {
         let sockets = doors.get(index).and_then(|seat| seat.lock().take()).unwrap_or_default();
-        let worker = Worker { seat: Seat(index), turns: Turns::new(per_seat), shared: Arc::clone(&shared) };
+        let own = Arc::new(Own { turns: Turns::new(per_seat), rounds: Rounds::default() });
+        let worker = Worker { seat: Seat(index), own, shared: Arc::clone(&shared) };
         seat(worker, sockets, bound.clone())
     };
     let workers = runtime::spawn(flavor, threads, serve).map_err(system("cannot start the workers"))?;
