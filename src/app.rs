@@ -17,10 +17,10 @@ use crate::config::{self, AdminAddress, Config, Loaded};
 use crate::drain::Drain;
 use crate::limits::{Permits, Turns};
 use crate::net::listen;
-use crate::proxy::{self, Door, Shared, Worker};
+use crate::proxy::{self, Door, Own, Rounds, Shared, Worker};
 use crate::runtime::{self, Seat};
 use crate::snapshot::{
-    self, FileWatch, Inputs, Parts, Published, Reloader, Reputation, Snapshot, Trigger, build, digest,
+    self, Contents, FileWatch, Inputs, Parts, Published, Reloader, Reputation, Snapshot, Trigger, build,
 };
 use crate::telemetry::{AccessLog, Telemetry};
 
@@ -55,9 +55,15 @@ pub fn check(file: &Path) -> Result<Snapshot, Vec<config::Problem>> {
     let loaded = config::load(file)?;
     let clock = Clock::system();
     let telemetry = Telemetry::new(clock.clone(), AccessLog::Refusals);
-    let digest = digest(&loaded);
-    let inputs =
-        Inputs { config: loaded.config, digest, previous: None, seats: 1, clock: &clock, metrics: &telemetry.metrics };
+    let contents = Contents::read(&loaded);
+    let inputs = Inputs {
+        config: loaded.config,
+        contents,
+        previous: None,
+        seats: 1,
+        clock: &clock,
+        metrics: &telemetry.metrics,
+    };
     build(inputs)
 }
 
@@ -116,14 +122,14 @@ pub fn start(file: PathBuf, clock: Clock) -> Result<Running, StartError> {
 pub fn start_with(file: PathBuf, loaded: Loaded, clock: Clock) -> Result<Running, StartError> {
     // Looked at before they are read: a change in between is then seen, not missed.
     let watched = FileWatch::new(snapshot::files(&file, &loaded.config));
-    let digest = digest(&loaded);
+    let contents = Contents::read(&loaded);
     let config = loaded.config;
     let threads = runtime::threads(config.runtime.threads);
     let flavor = config.runtime.flavor;
     let seats = runtime::seats(flavor, threads);
     let access = if config.log.access { AccessLog::All } else { AccessLog::Refusals };
     let telemetry = Arc::new(Telemetry::new(clock.clone(), access));
-    let inputs = Inputs { config, digest, previous: None, seats, clock: &clock, metrics: &telemetry.metrics };
+    let inputs = Inputs { config, contents, previous: None, seats, clock: &clock, metrics: &telemetry.metrics };
     let first = build(inputs).map_err(StartError::Config)?;
     let config = first.config.clone();
 
@@ -160,7 +166,8 @@ pub fn start_with(file: PathBuf, loaded: Loaded, clock: Clock) -> Result<Running
     let per_seat = u32::try_from(threads.get() / seats.max(1)).unwrap_or(u32::MAX);
     let serve = move |Seat(index): Seat| {
         let sockets = doors.get(index).and_then(|seat| seat.lock().take()).unwrap_or_default();
-        let worker = Worker { seat: Seat(index), turns: Turns::new(per_seat), shared: Arc::clone(&shared) };
+        let own = Arc::new(Own { turns: Turns::new(per_seat), rounds: Rounds::default() });
+        let worker = Worker { seat: Seat(index), own, shared: Arc::clone(&shared) };
         seat(worker, sockets, bound.clone())
     };
     let workers = runtime::spawn(flavor, threads, serve).map_err(system("cannot start the workers"))?;

@@ -212,7 +212,8 @@ fn metrics() -> String {
     let reputation = ReputationSample { entries: vec![("identity", 0)], ..ReputationSample::default() };
     let server =
         ServerSample { upstream: "api".to_owned(), server: "10.0.0.5:9000".to_owned(), ejected: false, in_flight: 0 };
-    let crl = CrlSample { trust: "mobile".to_owned(), issuer: "CN=Mobile CA".to_owned(), next_update: 0, entries: 0 };
+    let crl =
+        CrlSample { trust: "mobile".to_owned(), issuer: "CN=Mobile CA".to_owned(), age: 0, next_update: 0, entries: 0 };
     let anchor = AnchorSample { trust: "mobile".to_owned(), anchor: "CN=Mobile CA".to_owned(), ends: 0 };
     let scraped = Scraped { servers: vec![server], crls: vec![crl], anchors: vec![anchor], reputation };
     let text = telemetry.metrics.render(scraped).expect("rendered");

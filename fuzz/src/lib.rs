@@ -6,6 +6,8 @@
 pub mod certificate;
 pub mod client_hello;
 pub mod config;
+pub mod crl;
+pub mod deny;
 pub mod fingerprint;
 pub mod http1;
 pub mod http2_meter;
@@ -18,10 +20,12 @@ pub mod upstream_response;
 pub type Check = fn(&[u8]);
 
 /// Every target, by the name of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 9] = [
+pub const TARGETS: [(&str, Check); 11] = [
     ("certificate", certificate::check),
     ("client_hello", client_hello::check),
     ("config", config::check),
+    ("crl", crl::check),
+    ("deny", deny::check),
     ("fingerprint", fingerprint::check),
     ("http1", http1::check),
     ("http2_meter", http2_meter::check),

@@ -175,7 +175,7 @@ fn status(state: &State) -> Response<Full<Bytes>> {
     response
 }
 
-fn scraped(snapshot: &Snapshot, reputation: &Reputation) -> Scraped {
+fn scraped(snapshot: &Snapshot, reputation: &Reputation, unix: i64) -> Scraped {
     let groups = snapshot.upstreams.iter();
     let servers = groups.flat_map(|group| group.status().into_iter().map(move |server| (group.spec(), server)));
     let servers = servers.map(|(group, server)| ServerSample {
@@ -189,6 +189,8 @@ fn scraped(snapshot: &Snapshot, reputation: &Reputation) -> Scraped {
         store.crls().map(move |crl| CrlSample {
             trust: trust.clone(),
             issuer: crl.issuer_text.to_string(),
+            // Clocks differ: it may have been issued in a moment.
+            age: unix.saturating_sub(crl.this_update).max(0),
             next_update: crl.next_update,
             entries: crl.serials.len(),
         })
@@ -209,7 +211,8 @@ fn scraped(snapshot: &Snapshot, reputation: &Reputation) -> Scraped {
 }
 
 fn metrics(state: &State) -> Response<Full<Bytes>> {
-    let now = scraped(&state.reloader.published().current(), &state.reputation);
+    let unix = i64::try_from(state.clock.unix().as_secs()).unwrap_or(i64::MAX);
+    let now = scraped(&state.reloader.published().current(), &state.reputation, unix);
     match state.telemetry.metrics.render(now) {
         Ok(body) => {
             let mut response = text(StatusCode::OK, body);

@@ -17,7 +17,7 @@ pub(super) fn status(snapshot: &Snapshot, report: &Report) -> Value {
         stores.into_iter().map(|(name, trust)| (name.to_string(), store(trust))).collect();
     json!({
         "generation": snapshot.generation,
-        "digest": snapshot.digest.to_string(),
+        "digest": snapshot.contents.digest().to_string(),
         "loaded": since_epoch(report.loaded),
         "trigger": report.trigger,
         "changes": report.changes,

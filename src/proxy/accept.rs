@@ -23,7 +23,7 @@ pub(super) async fn run(door: Door, worker: Worker) {
         match accepted {
             Ok((stream, peer)) => {
                 pause.reset();
-                if worker.turns.is_full(worker.shared.published.current().connection.turns) {
+                if worker.own.turns.is_full(worker.shared.published.current().connection.turns) {
                     refuse(stream, peer, &door, &worker);
                     refused += 1;
                     if refused.is_multiple_of(AT_ONCE) {

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::arrival::{self, Arrival};
 use super::peer::Peer;
 use super::reputation::{self, Behaviour};
 use super::request::Exchange;
+use super::rounds::Place;
 use super::{Worker, stack, tunnel};
 use crate::clock::Clock;
 use crate::codec::{Beside, First};
@@ -91,7 +92,7 @@ struct Admitted {
     behaviour: Behaviour,
     snapshot: Arc<Snapshot>,
     permit: ConnectionPermit,
-    changes: watch::Receiver<std::time::Instant>,
+    place: Place,
 }
 
 async fn establish(
@@ -114,7 +115,7 @@ async fn admit(
     record: &mut ConnectionRecord,
 ) -> Result<Admitted, Turned> {
     // Before the snapshot is taken: a change of trust between now and the first request is heard.
-    let changes = worker.shared.published.changes();
+    let place = worker.own.rounds.join();
     let snapshot = worker.shared.published.current();
     let listener = snapshot.listener(index).ok_or_else(|| Reject::new(Reason::Abandoned, "no such listener"))?;
     let Arrival { deadline, mut silent, permit } = arrival;
@@ -163,7 +164,7 @@ async fn admit(
         }
     };
     let (peer, behaviour) = introduce(&done, &attempt, worker, &snapshot, record)?;
-    Ok(Admitted { stream: done.stream, protocol: done.protocol, peer, behaviour, snapshot, permit, changes })
+    Ok(Admitted { stream: done.stream, protocol: done.protocol, peer, behaviour, snapshot, permit, place })
 }
 
 /// What becomes known of a client by its handshake, to everybody who keeps count.
@@ -193,7 +194,7 @@ async fn in_turn(
     attempt: &mut Attempt,
 ) -> Result<Handshaken<TcpStream>, Refused<TcpStream>> {
     let waiting = worker.shared.telemetry.metrics.handshake_waits();
-    let turn = worker.turns.take(snapshot.connection.turns).await;
+    let turn = worker.own.turns.take(snapshot.connection.turns).await;
     turn.map_err(|reject| Refused { reject, io: None })?;
     drop(waiting);
     tls::conclude(greeted, doors, attempt).await
@@ -202,11 +203,11 @@ async fn in_turn(
 /// Speaks HTTP until the client, the certificate, the drain or a bound ends it. What is only needed to begin is gone when
 /// this returns: the future is what an idle connection keeps.
 fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Talk {
-    let Admitted { stream, protocol, peer, behaviour, snapshot, permit, changes } = admitted;
+    let Admitted { stream, protocol, peer, behaviour, snapshot, permit, place } = admitted;
     let ages = Ages::of(&snapshot);
     let (clock, drain) = (worker.shared.clock.clone(), worker.shared.drain.clone());
     let http2_print = Arc::clone(&peer.who.http2);
-    let exchange = Arc::new(Exchange::new(peer, behaviour, worker));
+    let exchange = Arc::new(Exchange::new(peer, behaviour, worker, place));
     let ((stop, stopped), (cut, is_cut)) = (watch::channel(false), watch::channel(false));
     let mut talk: Talk = match protocol {
         Protocol::Http2 => {
@@ -218,7 +219,7 @@ fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Talk {
     // The connection outlives snapshots; holding this one would keep old configurations alive.
     drop(snapshot);
     Box::pin(async move {
-        let ended = match Beside::new(&mut talk, age(&exchange, ages, &clock, drain, changes, &stop)).await {
+        let ended = match Beside::new(&mut talk, age(&exchange, ages, &clock, drain, &stop)).await {
             First::Main(ended) => ended,
             First::Aside(Over::Life) => Ok(()),
             First::Aside(Over::Trust { reject, since }) => {
@@ -273,25 +274,17 @@ enum Over {
     Trust { reject: Reject, since: std::time::Instant },
 }
 
-/// Asks the connection to finish when it is time to, and resolves when it must end. With `changes`
-/// from before the handshake no configuration is missed; each may move the end.
-async fn age(
-    exchange: &Exchange,
-    ages: Ages,
-    clock: &Clock,
-    drain: Drain,
-    mut changes: watch::Receiver<std::time::Instant>,
-    stop: &watch::Sender<bool>,
-) -> Over {
-    // Which configuration it was made with is not known here any more: ask the current one.
-    let mut since = *changes.borrow();
+/// Asks the connection to finish when it is time to, and resolves when it must end. No configuration is missed, and
+/// each may move the end. Who asks for something before it is this connection's turn to hear of one, is judged then.
+async fn age(exchange: &Exchange, ages: Ages, clock: &Clock, drain: Drain, stop: &watch::Sender<bool>) -> Over {
+    let mut news = exchange.news();
     let (mut asked, mut timed) = (false, false);
     loop {
         let life = match exchange.welcome() {
             Ok(ends) => Life::of(ages, ends, clock),
             // Known in advance, and no change of trust.
             Err(reject) if timed && reject.reason == Reason::CertExpired => return Over::Life,
-            Err(reject) => return Over::Trust { reject, since },
+            Err(reject) => return Over::Trust { reject, since: exchange.unwelcome_since() },
         };
         timed = false;
         tokio::select! {
@@ -299,13 +292,8 @@ async fn age(
             () = sleep_until(life.notice), if !asked => asked = true,
             () = sleep_until(ages.end) => return Over::Life,
             // A certificate has ended, or a list: `welcome` says so, or knows better by now.
-            () = sleep_until(life.end) => (timed, since) = (true, clock.now()),
-            // The sender lives as long as the process.
-            Ok(()) = changes.changed() => {
-                since = *changes.borrow_and_update();
-                // Who asks for something meanwhile is judged by that.
-                let _ = timeout_at(life.end, sleep(turn(exchange.connections_open(), ages.lot))).await;
-            }
+            () = sleep_until(life.end) => timed = true,
+            () = news.changed() => {}
         }
         if asked {
             stop.send_replace(true);
@@ -337,17 +325,6 @@ impl Ages {
 fn spread(left: Duration, lot: u8) -> Duration {
     (left / SPREAD_PART).min(MOST_SPREAD) * u32::from(lot) / 256
 }
-
-/// How long a connection with this lot waits after a change, of so many that are open: all of them at once would keep
-/// every request waiting behind them.
-fn turn(open: u32, lot: u8) -> Duration {
-    EACH.saturating_mul(open).min(LONGEST_TURN) * u32::from(lot) / 256
-}
-
-/// Of 10,000 connections the last waits the longest (`benches/sweep.rs`); a thousand are judged in 50 ms.
-const EACH: Duration = Duration::from_micros(50);
-/// Of the second that is promised, what is left is for the cuts themselves.
-const LONGEST_TURN: Duration = Duration::from_millis(500);
 
 /// When a connection is asked to finish, and when it is cut or judged anew.
 #[derive(Clone, Copy, Debug)]
@@ -398,15 +375,6 @@ mod tests {
         asked.dedup();
         assert!(asked.len() >= 55, "{asked:?}");
         assert!(life(0, 3600, 7200).1 >= Duration::from_secs(3599));
-    }
-
-    #[test]
-    fn few_connections_are_judged_at_once_and_many_one_after_the_other() {
-        assert!(turn(10, 255) < Duration::from_millis(1));
-        let last = turn(10_000, 255);
-        assert!(last > Duration::from_millis(450) && last <= LONGEST_TURN, "{last:?}");
-        assert_eq!(turn(u32::MAX, 255), last);
-        assert_eq!(turn(10_000, 0), Duration::ZERO);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod plausible;
 mod reputation;
 mod request;
 mod respond;
+mod rounds;
 mod stack;
 mod stamp;
 mod tunnel;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+pub use self::rounds::Rounds;
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::limits::{Permits, Turns};
@@ -48,10 +50,19 @@ pub struct Shared {
 pub struct Worker {
     /// Whose pooled upstream connections are used.
     pub seat: Seat,
-    /// Whose turn it is to begin a handshake.
-    pub turns: Turns,
+    /// What its connections have in common.
+    pub own: Arc<Own>,
     /// Everything else.
     pub shared: Arc<Shared>,
+}
+
+/// What the connections of one seat have in common.
+#[derive(Debug)]
+pub struct Own {
+    /// Whose turn it is to begin a handshake.
+    pub turns: Turns,
+    /// In which order they hear of changes.
+    pub rounds: Rounds,
 }
 
 /// One listening socket of a seat.
@@ -68,8 +79,11 @@ pub struct Door {
 /// Serves `doors` until the drain has begun and its work is done, at most as much later as the configuration says
 /// by then.
 pub async fn serve(worker: Worker, doors: Vec<Door>) {
-    let turns = worker.turns.clone();
-    let turning = tokio::spawn(async move { turns.run().await });
+    let own = Arc::clone(&worker.own);
+    let turning = tokio::spawn(async move { own.turns.run().await });
+    // Subscribed here, before there are connections.
+    let (own, changes) = (Arc::clone(&worker.own), worker.shared.published.changes());
+    let telling = tokio::spawn(async move { own.rounds.run(changes).await });
     let loops: Vec<_> = doors.into_iter().map(|door| tokio::spawn(accept::run(door, worker.clone()))).collect();
     for accepting in loops {
         // An accept loop ends by the drain alone; a panic in it must not stop the others.
@@ -79,4 +93,5 @@ pub async fn serve(worker: Worker, doors: Vec<Door>) {
     let drain_timeout = worker.shared.published.current().config.drain_timeout;
     let _ = tokio::time::timeout(drain_timeout, worker.shared.drain.finished()).await;
     turning.abort();
+    telling.abort();
 }

@@ -151,6 +151,11 @@ impl Peer {
         trust_of(self.who.peer.ip(), &snapshot.forwarded.trusted)
     }
 
+    /// The configuration that welcomed it last: the handshake's, at first.
+    pub(super) fn judged_by(&self) -> u64 {
+        self.standing.lock().generation
+    }
+
     /// The host entry of this connection in `snapshot`, which may be newer than the handshake. A
     /// connection is judged once under every configuration, by its next request, or before that by
     /// its own task, which hears of each; and again when what it was judged by has ended. The task's

@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use http::header::{ALLOW, CONNECTION, EXPECT, HOST, TE, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
 use super::body::{Counted, ResponseBody};
 use super::peer::Peer;
 use super::reputation::{Behaviour, CLIENT_REPUTATION, Treatment};
+use super::rounds::{News, Place};
 use super::stamp::Stamp;
-use super::tunnel::Tunnel;
+use super::tunnel::{Question, Tunnel};
 use super::{Worker, plausible, respond};
 use crate::http1::{self, Answer, EarlyResponses, Seen};
 use crate::http2;
@@ -36,11 +37,18 @@ pub(super) struct Exchange {
     peer: Peer,
     behaviour: Behaviour,
     worker: Worker,
+    place: Place,
 }
 
 impl Exchange {
-    pub(super) fn new(peer: Peer, behaviour: Behaviour, worker: Worker) -> Self {
-        Self { peer, behaviour, worker }
+    /// `place` was taken before the snapshot that `peer` was established under.
+    pub(super) fn new(peer: Peer, behaviour: Behaviour, worker: Worker, place: Place) -> Self {
+        Self { peer, behaviour, worker, place }
+    }
+
+    /// News of every snapshot after the one of the handshake, when it is this connection's turn.
+    pub(super) fn news(&self) -> News {
+        self.place.news()
     }
 
     /// Something was refused: if it is an abuse, the client answers for it.
@@ -59,12 +67,14 @@ impl Exchange {
         Ok(self.peer.ends(&snapshot, host))
     }
 
-    /// How many connections are open at this gate.
-    pub(super) fn connections_open(&self) -> u32 {
-        self.worker.shared.permits.connections_open()
+    /// Since when the connection, which is not welcome, has not been: since the first snapshot after the last one
+    /// that welcomed it; or since now, if something has just ended.
+    pub(super) fn unwelcome_since(&self) -> Instant {
+        let shared = &self.worker.shared;
+        shared.published.first_after(self.peer.judged_by()).unwrap_or_else(|| shared.clock.now())
     }
 
-    /// The connection has ended because of a change at `since`.
+    /// The connection has ended because of what was so since `since`.
     pub(super) fn enforced(&self, since: Instant) {
         let shared = &self.worker.shared;
         shared.telemetry.metrics.enforced(shared.clock.now().saturating_duration_since(since));
@@ -73,15 +83,12 @@ impl Exchange {
     /// Resolves once a snapshot would no longer permit `tunnel`: its request was permitted by an older one.
     pub(super) async fn forbidden(&self, asked: &Question) -> Reject {
         let published = &self.worker.shared.published;
-        let mut news = published.changes();
+        let mut news = self.news();
         loop {
             if let Err(reject) = self.permits(asked, &published.current()) {
                 return reject;
             }
-            if news.changed().await.is_err() {
-                // Nothing will ever be published again.
-                std::future::pending::<()>().await;
-            }
+            news.changed().await;
         }
     }
 
@@ -292,21 +299,6 @@ struct Asked<'s> {
     /// The path that was matched, and the query.
     target: http::Uri,
     upgrade: Option<Question>,
-}
-
-/// What a tunnel was permitted for: asked again of each new snapshot.
-#[derive(Debug)]
-pub(super) struct Question {
-    host: Box<str>,
-    path: Box<str>,
-    method: Method,
-    protocol: Box<str>,
-}
-
-impl Question {
-    fn protocol(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(&self.protocol).ok()
-    }
 }
 
 /// An upstream's answer.

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::{HeaderValue, Method};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::request::{Exchange, Question};
+use super::request::Exchange;
 use crate::limits::RequestPermit;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::RequestRecord;
@@ -28,6 +29,21 @@ pub(super) struct Tunnel {
     pub(super) held: UpstreamBody,
     /// What it was permitted for.
     pub(super) asked: Question,
+}
+
+/// What a tunnel was permitted for: asked again of each new snapshot.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) host: Box<str>,
+    pub(super) path: Box<str>,
+    pub(super) method: Method,
+    pub(super) protocol: Box<str>,
+}
+
+impl Question {
+    pub(super) fn protocol(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.protocol).ok()
+    }
 }
 
 /// Copies until either side is done, both are silent for too long, new rules forbid it, or `cut`

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::tickets::{Tickets, seal};
-use super::{HostParts, Listener, RouteParts, RungParts, Snapshot, Trust, token, trust};
+use super::{Contents, HostParts, Listener, RouteParts, RungParts, Snapshot, Trust, token, trust};
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
-use crate::identity::{self, Digest, Formats};
+use crate::identity::{self, Formats};
 use crate::limits::Limits;
 use crate::net::ListenerSpec;
 use crate::policy::map::{self, Entrance};
@@ -25,8 +25,8 @@ use crate::upstream::{BuildError, Upstream, Upstreams};
 pub struct Inputs<'a> {
     /// The file.
     pub config: Config,
-    /// The digest of everything that was read.
-    pub digest: Digest,
+    /// What was read.
+    pub contents: Contents,
     /// What runs now, if anything: limits, health and pools are carried over from it.
     pub previous: Option<&'a Snapshot>,
     /// Seats that serve.
@@ -45,7 +45,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
     let config = &inputs.config;
     let (mut problems, mut over) = (Vec::new(), Vec::new());
     let trust = trust::stores(config, inputs.clock, inputs.previous.map(|s| &s.trust), &mut problems, &mut over);
-    let tickets = Tickets::build(config, inputs.clock, inputs.previous.and_then(|s| s.tickets.as_ref()));
+    let tickets = Tickets::build(config, inputs.clock, inputs.previous.and_then(|s| s.tickets.as_ref()), &mut over);
     let tickets = tickets.unwrap_or_else(|problem| {
         problems.push(*problem);
         None
@@ -82,7 +82,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<Snapshot, Vec<Problem>> {
     }
     Ok(Snapshot {
         generation: inputs.previous.map_or(1, |previous| previous.generation.saturating_add(1)),
-        digest: inputs.digest,
+        contents: inputs.contents,
         listeners,
         hosts: Arc::new(hosts),
         tls,

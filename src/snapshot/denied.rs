@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::build::host_tls;
 use super::{Snapshot, Trust};
 use crate::config::{DenyState, deny_id};
-use crate::identity::Digest;
 use crate::policy::spec::HostSpec;
 use crate::revocation::{DenyList, Source};
 use crate::tls::{self, HostConfig, TrustStore};
@@ -46,12 +45,17 @@ impl Ledger {
         self.unwritten.get(path).cloned().unwrap_or_default()
     }
 
-    /// What `next` must deny although the files did not say so when a reload read them, after `known`
-    /// changes.
-    pub(super) fn missing(&mut self, next: &Snapshot, known: u64) -> Kept {
+    /// A reload that began after `known` changes has found the files as they are in force.
+    pub(super) fn settled(&mut self, known: u64) {
         if self.changes == known {
             self.written.clear();
         }
+    }
+
+    /// What `next` must deny although the files did not say so when a reload read them, after `known`
+    /// changes.
+    pub(super) fn missing(&mut self, next: &Snapshot, known: u64) -> Kept {
+        self.settled(known);
         let stores = next.trust.values().map(|trust| &*trust.store);
         let missing = |store: &TrustStore| {
             let path = store.spec().deny_state.as_ref()?;
@@ -95,8 +99,7 @@ impl Snapshot {
         }
         Ok(Self {
             generation: self.generation.saturating_add(1),
-            // Of no files that there are: the next reload is one, whatever it finds.
-            digest: Digest::of(&[self.digest.0, [DENYING; 32]].concat()),
+            contents: self.contents.of_no_files(),
             hosts: Arc::clone(&self.hosts),
             tls: hosts,
             host_parts: parts,
@@ -121,9 +124,6 @@ impl Snapshot {
         host.under(&tls::provider(), &parts).map_err(|error| vec![error.to_string()])
     }
 }
-
-/// Told apart from the digest of files.
-const DENYING: u8 = 0xff;
 
 /// The operator's entries, as they are in force, and these.
 fn list(trust: &Trust, state: &DenyState) -> Result<DenyList, Vec<String>> {

@@ -164,14 +164,19 @@ impl Reloader {
         if text.len() > MAX_LIST_BYTES {
             return Err(DenyError::Full);
         }
-        let next = snapshot.denying(&Kept::from([(path.to_owned(), state.clone())])).map_err(DenyError::Unusable)?;
+        let mut next =
+            snapshot.denying(&Kept::from([(path.to_owned(), state.clone())])).map_err(DenyError::Unusable)?;
         let stored = match broken {
             // It is not written over: it may be all that somebody can mend the list with.
             Some(problems) => Err(DenyError::Broken(problems)),
             None => state_file::replace(path, text.as_bytes()).map_err(DenyError::Write),
         };
         match stored {
-            Ok(()) => ledger.written(path, state),
+            Ok(()) => {
+                // What a look at the files finds now is in force; anything else that it finds is not ours.
+                next.contents = snapshot.contents.with(path, text.as_bytes());
+                ledger.written(path, state);
+            }
             // Letting somebody in again can wait for the file; keeping somebody out cannot.
             Err(error) if what == Change::Removed => return Err(error),
             Err(_) => ledger.only_in_force(path, state),

@@ -1,5 +1,6 @@
 //! The files that a configuration is made of.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -34,16 +35,55 @@ pub(super) fn named(config: &Config) -> Vec<PathBuf> {
     files
 }
 
-/// The digest of a configuration file, as it was read, and of every file it names. A file that
-/// cannot be read counts as such; that it is missing is reported where it is used.
-#[must_use]
-pub fn digest(loaded: &Loaded) -> Digest {
-    let mut all = loaded.digest.0.to_vec();
-    for path in named(&loaded.config) {
-        all.extend_from_slice(&Digest::of(path.as_os_str().as_encoded_bytes()).0);
-        all.extend_from_slice(&content(&path).unwrap_or(Digest([0; 32])).0);
+/// What a configuration file, and every file that it names, held when they were read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Contents {
+    file: Digest,
+    /// Of the path, and of what was there. A file that cannot be read counts as such; that it is missing is reported
+    /// where it is used.
+    named: Vec<(Digest, Digest)>,
+}
+
+impl Contents {
+    /// Reads the files that `loaded` names.
+    #[must_use]
+    pub fn read(loaded: &Loaded) -> Self {
+        let of = |path: PathBuf| (name(&path), content(&path).unwrap_or(Digest([0; 32])));
+        Self { file: loaded.digest, named: named(&loaded.config).into_iter().map(of).collect() }
     }
-    Digest::of(&all)
+
+    /// One for all.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let named = self.named.iter().flat_map(|(path, content)| [path.0, content.0]);
+        Digest::of(&std::iter::once(self.file.0).chain(named).collect::<Vec<_>>().concat())
+    }
+
+    /// The same files, but for what was written into one of them.
+    pub(super) fn with(&self, path: &Path, content: &[u8]) -> Self {
+        let (path, content) = (name(path), Digest::of(content));
+        let put = |(named, before): &(Digest, Digest)| (*named, if *named == path { content } else { *before });
+        Self { file: self.file, named: self.named.iter().map(put).collect() }
+    }
+
+    /// Of no files that there are: the next reload is one, whatever it finds.
+    pub(super) fn of_no_files(&self) -> Self {
+        Self { file: Digest::of(&[self.file.0, [OF_NO_FILES; 32]].concat()), named: self.named.clone() }
+    }
+}
+
+/// Of all together: what a file with a short secret holds could be found by its own digest.
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Contents").field(&self.digest()).finish()
+    }
+}
+
+/// Told apart from the digest of a file.
+const OF_NO_FILES: u8 = 0xff;
+
+fn name(path: &Path) -> Digest {
+    Digest::of(path.as_os_str().as_encoded_bytes())
 }
 
 /// Piece by piece: a revocation list may be large, and a key must not stay in memory.

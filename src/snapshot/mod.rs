@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 pub use self::build::{Inputs, build};
 pub use self::deny::{Change, Changed, DenyError};
-pub use self::files::{digest, files};
+pub use self::files::{Contents, files};
 pub use self::learn::Learned;
 pub use self::publish::Published;
 pub use self::reload::{Attempt, Outcome, Parts, Reloader, Report, Trigger};
@@ -46,8 +46,8 @@ use crate::upstream::{Upstream, Upstreams};
 pub struct Snapshot {
     /// Counts the configurations that have run, from 1.
     pub generation: u64,
-    /// The digest of every file it was made from.
-    pub digest: Digest,
+    /// What it was made from.
+    pub contents: Contents,
     /// The one table that handshakes and requests find their host in.
     pub hosts: Arc<HostTable>,
     /// TLS configurations, by [`HostId`].

@@ -1,9 +1,11 @@
 //! The swap.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Snapshot;
@@ -12,15 +14,20 @@ use super::Snapshot;
 #[derive(Debug)]
 pub struct Published {
     current: ArcSwap<Snapshot>,
-    /// When the current one was published.
-    changes: watch::Sender<Instant>,
+    changes: watch::Sender<()>,
+    /// When the last [`REMEMBERED`] generations were published.
+    times: Mutex<VecDeque<(u64, Instant)>>,
 }
+
+/// A connection is judged within a second of a change; nobody changes things so often in that.
+const REMEMBERED: usize = 1024;
 
 impl Published {
     /// Publishes the first snapshot.
     #[must_use]
     pub fn new(first: Snapshot, now: Instant) -> Self {
-        Self { current: ArcSwap::from_pointee(first), changes: watch::Sender::new(now) }
+        let times = Mutex::new(VecDeque::from([(first.generation, now)]));
+        Self { current: ArcSwap::from_pointee(first), changes: watch::Sender::new(()), times }
     }
 
     /// The snapshot for one unit of work: ask once, hold the answer.
@@ -32,13 +39,26 @@ impl Published {
     /// News of every snapshot after this call. Who subscribes before it takes the current
     /// snapshot misses none.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<Instant> {
+    pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
-    /// Swaps `next` in, and wakes whoever waits for it: every live connection judges itself anew.
+    /// When the first snapshot after `generation` was published, if there is one.
+    #[must_use]
+    pub fn first_after(&self, generation: u64) -> Option<Instant> {
+        self.times.lock().iter().find(|(published, _)| *published > generation).map(|(_, at)| *at)
+    }
+
+    /// Swaps `next` in, and tells whoever waits for it: every live connection is to be judged anew.
     pub(super) fn publish(&self, next: Snapshot, now: Instant) {
+        {
+            let mut times = self.times.lock();
+            times.push_back((next.generation, now));
+            if times.len() > REMEMBERED {
+                times.pop_front();
+            }
+        }
         self.current.store(Arc::new(next));
-        self.changes.send_replace(now);
+        self.changes.send_replace(());
     }
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::build::{Inputs, build};
 use super::denied::Ledger;
 use super::files::named;
-use super::{Published, Snapshot, crl_state, diff, digest, files};
+use super::{Contents, Published, Snapshot, crl_state, diff, files};
 use crate::clock::Clock;
 use crate::config::{self, Config, Problem};
 use crate::limits::Permits;
@@ -153,6 +153,7 @@ impl Reloader {
         let next = self.next().and_then(|next| next.map(|next| self.settle(next, known, trigger)).transpose());
         let (outcome, result) = match next {
             Ok(None) => {
+                self.ledger.lock().settled(known);
                 self.telemetry.reload(&Reload::Unchanged { trigger });
                 (Outcome::Unchanged, Ok(()))
             }
@@ -195,10 +196,10 @@ impl Reloader {
     fn next(&self) -> Result<Option<Snapshot>, Vec<Problem>> {
         let current = self.published.current();
         let loaded = config::load(&self.file)?;
-        let digest = digest(&loaded);
+        let contents = Contents::read(&loaded);
         let config = loaded.config;
         *self.named.lock() = named(&config);
-        if digest == current.digest {
+        if contents == current.contents {
             return Ok(None);
         }
         let restart = needs_restart(&current.config, &config);
@@ -206,7 +207,7 @@ impl Reloader {
             return Err(restart);
         }
         let (seats, clock, metrics) = (self.seats, &self.clock, &self.telemetry.metrics);
-        build(Inputs { config, digest, previous: Some(&current), seats, clock, metrics }).map(Some)
+        build(Inputs { config, contents, previous: Some(&current), seats, clock, metrics }).map(Some)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,14 +31,22 @@ impl Tickets {
     ///
     /// # Errors
     /// A key file that cannot be read, or holds anything but keys.
-    pub(super) fn build(config: &Config, clock: &Clock, before: Option<&Self>) -> Result<Option<Self>, Box<Problem>> {
+    pub(super) fn build(
+        config: &Config,
+        clock: &Clock,
+        before: Option<&Self>,
+        warnings: &mut Vec<Problem>,
+    ) -> Result<Option<Self>, Box<Problem>> {
         let spec = &config.resumption;
         if !spec.enabled {
             return Ok(None);
         }
-        let text =
-            spec.key_file.as_deref().map(|path| read(path).map_err(|what| Box::new(problem(config, path, &what))));
-        let text = text.transpose()?;
+        let mut text = None;
+        if let Some(path) = spec.key_file.as_deref() {
+            let (keys, others) = read(path).map_err(|(what, hint)| Box::new(problem(config, path, &what, hint)))?;
+            warnings.extend(others.map(|what| problem(config, path, &what, OWNER_ONLY)));
+            text = Some(keys);
+        }
         let file = text.as_ref().map(|text| Digest::of(text.as_bytes()));
         if let Some(before) = before.filter(|before| before.spec == *spec && before.file == file) {
             return Ok(Some(before.clone()));
@@ -45,7 +54,7 @@ impl Tickets {
         let keys = match (&text, &spec.key_file) {
             (Some(text), Some(path)) => {
                 let keys = parse(text).and_then(|keys| TicketKeys::shared(&keys, clock.clone()).map_err(str::to_owned));
-                keys.map_err(|what| Box::new(problem(config, path, &what)))?
+                keys.map_err(|what| Box::new(problem(config, path, &what, MAKE)))?
             }
             _ => TicketKeys::rotating(spec, clock.clone()),
         };
@@ -62,12 +71,32 @@ pub(super) fn seal(host: &HostSpec, trust: Option<&TrustStore>) -> Digest {
     Digest::of(&bytes)
 }
 
-fn read(path: &Path) -> Result<Zeroizing<String>, String> {
+/// What is wrong, and what to do.
+type Wrong = (String, &'static str);
+
+/// The keys' text, and what is to be said of the file's permissions.
+fn read(path: &Path) -> Result<(Zeroizing<String>, Option<String>), Wrong> {
+    let failed = |error: std::io::Error| (error.to_string(), MAKE);
     let mut text = Zeroizing::new(String::new());
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    Ok(text)
+    let file = File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+    if mode & WRITABLE_BY_OTHERS != 0 {
+        let what = format!("may be written by others (mode {mode:04o}): whoever can put a key in it makes tickets");
+        return Err((what, OWNER_ONLY));
+    }
+    let others = (mode & READABLE_BY_OTHERS != 0).then(|| {
+        format!("may be read by others (mode {mode:04o}): whoever has a key makes tickets in the name of any client")
+    });
+    file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
+    Ok((text, others))
 }
+
+/// By its group, or by everybody.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+const READABLE_BY_OTHERS: u32 = 0o044;
+
+const MAKE: &str = "make a key with `openssl rand -hex 32`, one on each line, the newest first";
+const OWNER_ONLY: &str = "`chmod 0400` it, owned by the gate's user";
 
 fn parse(text: &str) -> Result<Vec<Zeroizing<[u8; KEY_BYTES]>>, String> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -81,6 +110,6 @@ fn parse(text: &str) -> Result<Vec<Zeroizing<[u8; KEY_BYTES]>>, String> {
         .collect()
 }
 
-fn problem(config: &Config, path: &Path, what: &str) -> Problem {
-    config.places.problem_with(path, what, "make a key with `openssl rand -hex 32`, one on each line, the newest first")
+fn problem(config: &Config, path: &Path, what: &str, hint: &str) -> Problem {
+    config.places.problem_with(path, what, hint)
 }

@@ -58,6 +58,8 @@ pub struct CrlSample {
     pub trust: String,
     /// Who issued it, RFC 4514.
     pub issuer: String,
+    /// Seconds since it was issued.
+    pub age: i64,
     /// When the next one is due, Unix seconds.
     pub next_update: i64,
     /// Certificates it revokes.
@@ -118,13 +120,17 @@ impl Scraped {
     }
 
     fn crls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let age = Family::<CrlLabels, Gauge>::default();
         let due = Family::<CrlLabels, Gauge>::default();
         let entries = Family::<CrlLabels, Gauge>::default();
         for sample in &self.crls {
             let labels = CrlLabels { trust: sample.trust.clone(), issuer: sample.issuer.clone() };
+            age.get_or_create(&labels).set(sample.age);
             due.get_or_create(&labels).set(sample.next_update);
             entries.get_or_create(&labels).set(i64::try_from(sample.entries).unwrap_or(i64::MAX));
         }
+        let help = "How long ago an issuer's revocation list was issued, by its thisUpdate";
+        age.encode(encoder.encode_descriptor("crl_age_seconds", help, None, age.metric_type())?)?;
         let help = "When the next revocation list of an issuer is due";
         due.encode(encoder.encode_descriptor("crl_next_update_timestamp_seconds", help, None, due.metric_type())?)?;
         let help = "Certificates that an issuer's revocation list revokes";

@@ -1,29 +1,38 @@
 //! Handshakes without a network: the pipe decides how the bytes are cut.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use zeroize::Zeroizing;
 
-use super::{Attempt, Doors, FirstLook, HostConfig, HostTls, TrustSpec, TrustStore, handshake, host, provider};
+use super::{
+    Attempt, Doors, FirstLook, HostConfig, HostTls, KEY_BYTES, Resumption, TicketKeys, TrustSpec, TrustStore,
+    handshake, host, provider, revocation_lists,
+};
 use crate::clock::Clock;
 use crate::fingerprint::TlsPrint;
+use crate::identity::Digest;
 use crate::message::target::PathRules;
 use crate::policy::HostTable;
-use crate::policy::spec::{CertificateSpec, ClientCertificateMode, HostSpec};
+use crate::policy::spec::{CertificateSpec, ClientCertificateMode, HostSpec, Matcher};
 use crate::reject::{Reason, Reject};
-use crate::revocation::DenyList;
-use crate::tools::pki::{Authority, Issued, KeyKind, LeafSpec, Name, Validity};
+use crate::revocation::{DenyList, DenySpec};
+use crate::tools::pki::{Authority, Issued, KeyKind, LeafSpec, Name, RevocationSpec, Validity};
 
 /// One host, `a.test`, that requires a certificate.
 struct House {
+    ca: Authority,
+    certificate: CertificateSpec,
+    trust: TrustSpec,
     hosts: HostTable,
     configs: Vec<HostConfig>,
     roots: Arc<RootCertStore>,
     client: Issued,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl House {
@@ -43,7 +52,8 @@ impl House {
         let anchors = super::anchors(&trust.anchors, 1_000_000_000, &mut Vec::new()).unwrap();
         let roots = Arc::clone(&anchors.roots);
         let algorithms = provider().signature_verification_algorithms;
-        let store = Arc::new(TrustStore::new(trust, anchors, algorithms, Vec::new(), DenyList::default()));
+        let store = TrustStore::new(trust.clone(), anchors, algorithms, Vec::new(), DenyList::default());
+        let store = Arc::new(store);
         let tls = HostTls {
             certificates: std::slice::from_ref(&certificate),
             mode: ClientCertificateMode::Require,
@@ -53,7 +63,7 @@ impl House {
         let configs = vec![host(&provider(), &Clock::system(), &tls).unwrap()];
         let hosts = HostTable::new(vec![HostSpec {
             names: vec!["a.test".into()],
-            certificates: vec![certificate],
+            certificates: vec![certificate.clone()],
             client_certificate: ClientCertificateMode::Require,
             trust: Some("test".into()),
             paths: PathRules::default(),
@@ -61,7 +71,7 @@ impl House {
         }])
         .unwrap();
         let client = ca.issue(&LeafSpec::client("client", Validity::LONG)).unwrap();
-        Self { hosts, configs, roots, client, _dir: dir }
+        Self { ca, certificate, trust, hosts, configs, roots, client, dir }
     }
 
     fn doors(&self) -> Doors<'_> {
@@ -75,9 +85,61 @@ impl House {
     }
 
     fn client_config(&self) -> Arc<ClientConfig> {
-        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        self.client_of(&self.client, &rustls::version::TLS13)
+    }
+
+    /// A client that keeps its tickets.
+    fn client_of(&self, issued: &Issued, version: &'static rustls::SupportedProtocolVersion) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
         let builder = builder.with_root_certificates(Arc::clone(&self.roots));
-        Arc::new(builder.with_client_auth_cert(self.client.chain_der(), self.client.key_der()).unwrap())
+        Arc::new(builder.with_client_auth_cert(issued.chain_der(), issued.key_der()).unwrap())
+    }
+
+    /// The same host under another trust, with these keys and a seal that whoever has the keys may choose.
+    fn sealed(&self, keys: &Arc<TicketKeys>, clock: &Clock, crl: Option<&[u8]>, denied: Vec<DenySpec>) -> HostConfig {
+        let anchors = super::anchors(&self.trust.anchors, 1_000_000_000, &mut Vec::new()).unwrap();
+        let algorithms = provider().signature_verification_algorithms;
+        let mut spec = self.trust.clone();
+        if let Some(list) = crl {
+            let path = self.dir.path().join("ca.crl");
+            std::fs::write(&path, list).unwrap();
+            spec.crl = vec![path];
+        }
+        let unix = i64::try_from(clock.unix().as_secs()).unwrap();
+        let lists = revocation_lists(&spec, &anchors, &algorithms, unix, None, Vec::new()).unwrap().newest();
+        let store = Arc::new(TrustStore::new(spec, anchors, algorithms, lists, DenyList::new(denied).unwrap()));
+        let resumption = Resumption { keys, seal: Digest([3; 32]), max_age: Duration::from_hours(3) };
+        let tls = HostTls {
+            certificates: std::slice::from_ref(&self.certificate),
+            mode: ClientCertificateMode::Require,
+            trust: Some((&store, &Arc::default())),
+            resumption: Some(resumption),
+        };
+        host(&provider(), clock, &tls).unwrap()
+    }
+
+    /// A visit to the host as it is under `config`: how the client's handshake went, and what the gate made of it.
+    async fn visit(&self, client: &Arc<ClientConfig>, config: HostConfig) -> (Option<HandshakeKind>, Option<Reason>) {
+        let (client_io, server_io) = duplex(64 * 1024);
+        let (mut attempt, configs) = (Attempt::default(), [config]);
+        let doors = Doors { configs: &configs, ..self.doors() };
+        let connector = tokio_rustls::TlsConnector::from(Arc::clone(client));
+        let connect = async {
+            let mut stream = connector.connect(ServerName::try_from("a.test").unwrap(), client_io).await.ok()?;
+            // The ticket comes behind the handshake.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            stream.get_ref().1.handshake_kind()
+        };
+        let take = async {
+            match handshake(server_io, &doors, &mut attempt).await {
+                Ok(mut done) => {
+                    let _ = done.stream.shutdown().await;
+                    None
+                }
+                Err(refused) => Some(refused.reject.reason),
+            }
+        };
+        tokio::join!(connect, take)
     }
 
     /// The first flight of a client of `name`.
@@ -197,7 +259,7 @@ async fn a_whole_handshake_through_a_narrow_pipe_states_the_identity() {
             stream
         };
         let both = async { tokio::join!(connect, handshake(server, &doors, &mut attempt)) };
-        let both = tokio::time::timeout(std::time::Duration::from_secs(20), both).await;
+        let both = tokio::time::timeout(Duration::from_secs(20), both).await;
         let (_client, done) = both.unwrap_or_else(|_| panic!("width {width} hangs"));
         let done = done.unwrap_or_else(|refused| panic!("{}", refused.reject));
         let super::Verified { identity, chain, .. } = done.identity.unwrap();
@@ -231,5 +293,46 @@ async fn a_first_look_refuses_before_a_byte_is_answered_and_sees_who_it_is() {
         assert!(print.is_some() && attempt.print == print && attempt.presented.is_none());
         let host = house.hosts.find("a.test").unwrap();
         assert_eq!(seen.into_inner(), Some((print, Some("a.test".to_owned()), host)));
+    }
+}
+
+/// Whoever has a key of tickets knows what they are sealed to, too, and makes one that opens. It is no more than the
+/// certificate in it.
+#[tokio::test]
+async fn a_ticket_made_with_stolen_keys_opens_and_gets_a_denied_revoked_or_expired_certificate_nothing() {
+    let house = House::build();
+    let clock = Clock::adjustable();
+    let keys = [Zeroizing::new([9; KEY_BYTES])];
+    let gate = Arc::new(TicketKeys::shared(&keys, clock.clone()).unwrap());
+    let thief = Arc::new(TicketKeys::shared(&keys, clock.clone()).unwrap());
+    let now = clock.unix();
+    let validity = Validity { not_before: Duration::ZERO, not_after: now + Duration::from_hours(1) };
+    let lost = house.ca.issue(&LeafSpec::client("lost", validity)).unwrap();
+    let crl = house.ca.revocation_list(&RevocationSpec::new(now).revoke(&lost).unwrap()).unwrap();
+    let matcher = Matcher { subject_cn: vec!["lost".into()], ..Matcher::default() };
+    let denied = vec![DenySpec { matcher, reason: "stolen".into(), ..DenySpec::default() }];
+    let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
+    for version in versions {
+        for (crl, denied, reason) in [
+            (None, Vec::new(), None),
+            (None, denied.clone(), Some(Reason::CertDenied)),
+            (Some(&*crl), Vec::new(), Some(Reason::CertRevoked)),
+        ] {
+            let client = house.client_of(&lost, version);
+            // The thief's own host, where anybody may come.
+            let (kind, refused) = house.visit(&client, house.sealed(&thief, &clock, None, Vec::new())).await;
+            assert_eq!((kind, refused), (Some(HandshakeKind::Full), None));
+            let (kind, refused) = house.visit(&client, house.sealed(&gate, &clock, crl, denied)).await;
+            assert_eq!((kind, refused), (Some(HandshakeKind::Resumed), reason), "{version:?}");
+        }
+    }
+    let clients = versions.map(|version| house.client_of(&lost, version));
+    for client in &clients {
+        house.visit(client, house.sealed(&thief, &clock, None, Vec::new())).await;
+    }
+    clock.advance(Duration::from_hours(2));
+    for client in &clients {
+        let (kind, refused) = house.visit(client, house.sealed(&gate, &clock, None, Vec::new())).await;
+        assert_eq!((kind, refused), (Some(HandshakeKind::Resumed), Some(Reason::CertExpired)));
     }
 }

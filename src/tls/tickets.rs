@@ -107,7 +107,10 @@ impl TicketKeys {
     }
 
     fn named(&self, id: [u8; KEY_ID_BYTES]) -> Option<Arc<RandomizedNonceKey>> {
-        self.keys.lock().iter().find(|key| key.id == id).map(|key| Arc::clone(&key.aead))
+        // Nobody may have come for a new key since this one has ended.
+        let now = self.clock.unix();
+        let lives = |key: &&Key| key.id == id && now.saturating_sub(key.made) < self.keep;
+        self.keys.lock().iter().find(lives).map(|key| Arc::clone(&key.aead))
     }
 }
 
@@ -277,6 +280,33 @@ mod tests {
             altered[at] ^= 1;
             assert_eq!(tickets(&keys, 1).decrypt(&altered), None, "{at}");
             assert_eq!(tickets(&keys, 1).decrypt(&ticket[..at]), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_was_stolen_out_of_memory_makes_tickets_for_as_long_as_its_own_last_and_no_longer() {
+        let clock = Clock::adjustable();
+        let (max_age, rotate) = (Duration::from_hours(1), Duration::from_mins(10));
+        let spec = ResumptionSpec { enabled: true, max_age, rotate, key_file: None };
+        let stolen = Zeroizing::new([7; KEY_BYTES]);
+        for used in [false, true] {
+            let gate = Arc::new(TicketKeys::rotating(&spec, clock.clone()));
+            gate.keys.lock().push(Key::new(&stolen, clock.unix()).unwrap());
+            let thief = Arc::new(TicketKeys::shared(std::slice::from_ref(&stolen), clock.clone()).unwrap());
+            // Always as if its full handshake had just been.
+            let opens = || {
+                let made = capture(None, &mut None, || tickets(&thief, 1).encrypt(b"session")).unwrap();
+                capture(None, &mut None, || tickets(&gate, 1).decrypt(&made)).is_some()
+            };
+            assert!(opens());
+            clock.advance(rotate);
+            // Whether or not anybody else has come, and with them a new key.
+            if used {
+                capture(None, &mut None, || tickets(&gate, 1).encrypt(b"of another")).unwrap();
+            }
+            assert!(opens(), "its last ticket may be used still");
+            clock.advance(max_age);
+            assert!(!opens());
         }
     }
 

@@ -267,6 +267,32 @@ async fn an_upgrade_with_a_body_or_in_http_1_0_is_none() {
 }
 
 #[tokio::test]
+async fn a_websocket_is_told_1008_when_its_certificate_is_not_welcome_any_more() {
+    const SWITCH: &[u8] =
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n\x81\x05hello";
+    let world = World::new();
+    let backend = Recorder::answering(SWITCH).await;
+    let routes =
+        "[[host.route]]\npath = \"/\"\nallow = \"any-verified\"\nupstream = \"backend\"\nupgrade = [\"websocket\"]\n";
+    let config = world.config_with("", &format!("servers = [\"http://{}\"]", backend.address), routes);
+    let gate = Gate::start(&world, &config);
+    let mut tunnel = Client::good(&world).connect(&gate).await.unwrap();
+    tunnel
+        .write_all(b"GET / HTTP/1.1\r\nhost: api.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .await
+        .unwrap();
+    let mut text = Vec::new();
+    while !text.ends_with(b"hello") {
+        assert!(timeout(PATIENCE, tunnel.read_buf(&mut text)).await.unwrap().unwrap() > 0);
+    }
+    gate.reload(&config.replace("ca.pem", "foreign-ca.pem")).unwrap();
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(1), tunnel.read_to_end(&mut rest)).await.expect("within a second").ok();
+    // RFC 6455 §5.5.1: a close frame of two bytes, which are 1008.
+    assert_eq!(rest, [0x88, 2, 0x03, 0xf0]);
+}
+
+#[tokio::test]
 async fn a_tunnel_and_an_idle_connection_end_when_their_authority_is_taken_away() {
     const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello";
     let world = World::new();

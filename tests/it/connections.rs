@@ -7,10 +7,11 @@ use http::Request;
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use portcullis::reject::Reason;
-use portcullis::tools::pki::Validity;
+use portcullis::tools::pki::{LeafSpec, Validity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::harness::frames::{END_STREAM, Frames, GOAWAY, HEADERS, get, headers};
 use crate::harness::{Backend, Client, Gate, Heard, ROUTE, World, cut, unix};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: api.test\r\n\r\n";
@@ -192,6 +193,56 @@ async fn a_busy_http2_connection_is_cut_at_the_end_of_its_certificate() {
     let request = Request::get("https://api.test/slow?ms=10000").body(Full::<bytes::Bytes>::default()).unwrap();
     assert!(send.send_request(request).await.is_err());
     assert!(OVER.contains(&started.elapsed()), "{:?}", started.elapsed());
+}
+
+/// As [`ending`], but it is the certificate above the client's that ends.
+fn ending_above(world: &World, gate: &Gate, left: u64) -> Client {
+    let not_after = Duration::from_secs(unix().as_secs()) + Duration::from_hours(1);
+    let validity = Validity { not_before: Duration::ZERO, not_after };
+    let above = world.pki.ca.intermediate_within("Short", validity).unwrap();
+    let issued = above.issue(&LeafSpec::client("below", Validity::LONG)).unwrap();
+    gate.clock.advance(Duration::from_hours(1) + Duration::from_secs(1) - Duration::from_secs(left));
+    Client::with(world, &issued)
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_an_intermediate_that_ends_before_its_leaf() {
+    let world = World::new();
+    let (gate, _backend) = gate(&world, "").await;
+    let client = ending_above(&world, &gate, 7);
+    let mut idle = client.connect(&gate).await.unwrap();
+    let mut busy = client.connect(&gate).await.unwrap();
+    let started = Instant::now();
+    idle.write_all(GET).await.unwrap();
+    busy.write_all(b"GET /slow?ms=10000 HTTP/1.1\r\nhost: api.test\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    idle.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    answer.clear();
+    let _ = busy.read_to_end(&mut answer).await;
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    assert!(OVER.contains(&started.elapsed()), "{:?}", started.elapsed());
+    // And nobody comes in by it any more.
+    assert_eq!(client.refused(&gate).await, "CertificateExpired");
+}
+
+#[tokio::test]
+async fn http2_is_told_goaway_before_an_intermediate_ends_and_what_is_in_flight_is_cut_with_it() {
+    let world = World::new();
+    let (gate, _backend) = gate(&world, "").await;
+    let client = ending_above(&world, &gate, 7);
+    let mut frames = Frames::of(client, &gate).await;
+    let started = Instant::now();
+    frames.write(&headers(1, END_STREAM, &get("/"))).await;
+    frames.write(&headers(3, END_STREAM, &get("/slow?ms=10000"))).await;
+    assert_eq!(frames.wait_for(&[HEADERS]).await.unwrap().status(), "200");
+    let goaway = frames.wait_for(&[GOAWAY]).await.expect("before the end");
+    assert_eq!(goaway.error(), 0, "NO_ERROR: what is in flight may finish");
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    let rest = frames.rest().await;
+    assert!(OVER.contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert!(rest.iter().all(|frame| frame.kind != HEADERS), "nothing is answered any more: {rest:?}");
 }
 
 #[tokio::test]

@@ -280,3 +280,53 @@ async fn a_pattern_too_many_is_refused_and_nothing_is_written() {
     world.write("denied.toml", &(0..101).map(entry).collect::<String>());
     assert!(gate.reload(&text).unwrap_err().join("\n").contains("deny[100]: more than 100 entries"));
 }
+
+const UNCHANGED: &str = "portcullis_config_reloads_total{result=\"unchanged\"}";
+const GENERATION: &str = "portcullis_config_generation";
+
+#[tokio::test]
+async fn what_the_gate_has_written_itself_is_not_loaded_again_and_what_somebody_else_writes_is() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let text = config(&world, &backend).replace("deny_state", "deny = \"denied.toml\"\ndeny_state");
+    let text = format!("{text}\n[reload]\ninterval = \"100ms\"\n");
+    let operators = |cn: &str| format!("[[deny]]\nmatch = {{ subject_cn = \"{cn}\" }}\nreason = \"x\"\n");
+    world.write("denied.toml", "");
+    let gate = Gate::start(&world, &text);
+    // The first entry makes the file, the second replaces it, the third is taken out of it.
+    let mut generation = 1.0;
+    for change in 1..=3 {
+        let (line, body, status) = match change {
+            1 => ("POST /deny".to_owned(), entry(), 201),
+            2 => (
+                "POST /deny".to_owned(),
+                json!({"trust": "test", "match": {"subject_cn": "other"}, "reason": "x"}),
+                201,
+            ),
+            _ => {
+                let (_, list) = ask(&gate, "GET /deny", "").await;
+                let other = list["deny"].as_array().unwrap().iter().find(|entry| entry["reason"] == "x").unwrap();
+                (format!("DELETE /deny/{}", other["id"].as_str().unwrap()), Value::Null, 200)
+            }
+        };
+        assert_eq!(ask(&gate, &line, &body.to_string()).await.0, status, "{line}");
+        generation += 1.0;
+        // The watch has seen that the file is another, and read it.
+        gate.wait_for_metric(UNCHANGED, f64::from(change)).await;
+        assert_eq!(gate.metric(GENERATION).await, generation, "{line}");
+    }
+    assert_eq!(Client::with(&world, &lost(&world)).refused(&gate).await, "AccessDenied");
+
+    // In the same instant: another file, and the gate's own.
+    let lost_too = world.client(|spec| spec.cn = "lost-too".to_owned());
+    assert_eq!(deny(&gate, &json!({"trust": "test", "match": {"serial": "1"}, "reason": "x"})).await.0, 201);
+    world.write("denied.toml", &operators("lost-too"));
+    gate.wait_for_metric(GENERATION, generation + 2.0).await;
+    assert_eq!(Client::with(&world, &lost_too).refused(&gate).await, "AccessDenied");
+    let path = world.path().join(STATE);
+    let before = std::fs::read(&path).unwrap();
+    assert_eq!(deny(&gate, &json!({"trust": "test", "match": {"serial": "2"}, "reason": "x"})).await.0, 201);
+    std::fs::write(&path, before).unwrap();
+    gate.wait_for_metric(GENERATION, generation + 4.0).await;
+    let (_, list) = ask(&gate, "GET /deny", "").await;
+    assert!(!list["deny"].as_array().unwrap().iter().any(|entry| entry["match"]["serial"] == "2"), "{list}");
+}

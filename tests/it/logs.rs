@@ -9,8 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Request;
 use portcullis::clock::Clock;
 use portcullis::config;
-use portcullis::identity::Digest;
-use portcullis::snapshot::{Inputs, build};
+use portcullis::snapshot::{Contents, Inputs, build};
 use portcullis::telemetry::{AccessLog, Telemetry};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -193,10 +192,11 @@ async fn no_key_is_in_what_anything_prints_of_itself() {
     let file = world.write("gate.toml", &text);
     let loaded = config::load(&file).unwrap();
     let mut printed = format!("{loaded:?}{loaded:#?}");
+    let contents = Contents::read(&loaded);
     let (clock, telemetry) = (Clock::system(), Telemetry::new(Clock::system(), AccessLog::All));
     let inputs = Inputs {
         config: loaded.config,
-        digest: Digest([0; 32]),
+        contents,
         previous: None,
         seats: 1,
         clock: &clock,

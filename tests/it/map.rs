@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use portcullis::clock::Clock;
 use portcullis::config;
-use portcullis::snapshot::{Inputs, build, digest};
+use portcullis::snapshot::{Contents, Inputs, build};
 use portcullis::telemetry::Metrics;
 
 use crate::harness::World;
@@ -108,9 +108,9 @@ fn a_configuration_with_a_weaker_way_in_is_never_built() {
         let config = &mut loaded.config;
         // The reader refuses the first of these already: this is the second lock on that door.
         config.listeners[0].default_host = Some(default_host.into());
-        let (digest, clock, metrics) = (digest(&loaded), Clock::system(), Metrics::new());
+        let (contents, clock, metrics) = (Contents::read(&loaded), Clock::system(), Metrics::new());
         let inputs =
-            Inputs { config: loaded.config, digest, previous: None, seats: 1, clock: &clock, metrics: &metrics };
+            Inputs { config: loaded.config, contents, previous: None, seats: 1, clock: &clock, metrics: &metrics };
         let problems = build(inputs).expect_err("refused");
         let problems: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
         assert!(problems.contains(said), "{problems}");

@@ -283,3 +283,36 @@ async fn long_chains_and_large_leaves_do_not_travel_in_tickets() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_key_file_that_others_may_write_is_refused_and_one_that_they_may_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let text = world.config(backend.address) + "[resumption]\nkey_file = \"tickets.keys\"\n";
+    let path = world.write("tickets.keys", &format!("{}\n", "ab".repeat(32)));
+    let mode = |mode: u32| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let address = path.display().to_string();
+    let warned =
+        |gate: &Gate| !gate.lines(|line| line.contains(&address) && line.contains("may be read by")).is_empty();
+    for owners in [0o400, 0o600] {
+        mode(owners);
+        assert!(!warned(&Gate::start(&world, &text)), "{owners:o}");
+    }
+    for others in [0o620, 0o602, 0o666] {
+        mode(others);
+        let problems = Gate::try_start(&world, &text).err().expect("a problem");
+        let said = format!("tickets.keys: may be written by others (mode {others:04o})");
+        assert!(problems.contains(&said) && problems.contains("chmod 0400"), "{problems}");
+    }
+    for others in [0o640, 0o444] {
+        mode(others);
+        let gate = Gate::start(&world, &text);
+        let said = format!("may be read by others (mode {others:04o})");
+        gate.find_log(|line| line.contains(&address) && line.contains(&said) && line.contains("\"WARN\""));
+    }
+    // What runs, runs on.
+    let gate = Gate::start(&world, &text);
+    mode(0o646);
+    assert!(gate.reload(&format!("{text}\n# again\n")).unwrap_err().join("\n").contains("may be written by others"));
+    gate.serves(&Client::good(&world)).await;
+}

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use portcullis::identity::{Bounds, parse};
 use portcullis::tools::pki::{LeafSpec, RevocationSpec, Validity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 use crate::harness::{Backend, Client, Gate, World};
 
@@ -68,6 +71,42 @@ async fn a_crl_past_its_next_update_is_worth_what_the_trust_store_says() {
     }
 }
 
+#[tokio::test]
+async fn a_revoked_intermediate_counts_where_whole_chains_are_looked_up_and_a_revoked_leaf_everywhere() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let between = world.pki.ca.intermediate("Between").unwrap();
+    world.write("between.pem", &between.pem());
+    let leaf = |cn: &str| between.issue(&LeafSpec::client(cn, Validity::LONG)).unwrap();
+    let (good, lost) = (leaf("below"), leaf("lost"));
+    let serial = parse(&between.cert_der(), &Bounds::default()).unwrap().serial.0.into();
+    let above = RevocationSpec { serials: vec![serial], ..RevocationSpec::new(now()) };
+    let below = RevocationSpec::new(now()).revoke(&lost).unwrap();
+    std::fs::write(world.path().join("above.crl"), world.pki.ca.revocation_list(&above).unwrap()).unwrap();
+    std::fs::write(world.path().join("below.crl"), between.revocation_list(&below).unwrap()).unwrap();
+    let lists = "crl = [\"above.crl\", \"below.crl\"]\ncrl_issuers = [\"between.pem\"]";
+    let (chain, leaf) =
+        (config(&world, &backend, lists), config(&world, &backend, &format!("{lists}\ncrl_depth = \"leaf\"")));
+
+    let gate = Gate::start(&world, &chain);
+    for client in [Client::with(&world, &good), Client::with(&world, &good).tls12(), Client::with(&world, &lost)] {
+        assert_eq!(client.refused(&gate).await, "CertificateRevoked");
+    }
+    assert!(gate.log_line("cert_revoked").contains("by CN=Test CA"));
+    gate.reload(&leaf).unwrap();
+    assert_eq!(Client::with(&world, &good).get(&gate, "/").await.status, 200);
+    assert_eq!(Client::with(&world, &good).tls12().get(&gate, "/").await.status, 200);
+    assert_eq!(Client::with(&world, &lost).refused(&gate).await, "CertificateRevoked");
+    assert!(gate.log_line("by CN=Between").contains("CN=lost"));
+
+    // And live connections answer to it.
+    let mut live = Client::with(&world, &good).connect(&gate).await.unwrap();
+    live.write_all(b"GET /slow?ms=10000 HTTP/1.1\r\nhost: api.test\r\n\r\n").await.unwrap();
+    gate.wait_for_metric("portcullis_requests_in_flight", 1.0).await;
+    gate.reload(&chain).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(1), live.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "it lives on");
+}
+
 /// A list whose successor is due in this many seconds.
 fn due_in(seconds: u64) -> RevocationSpec {
     let now = Duration::from_secs(now().as_secs());
@@ -93,7 +132,7 @@ async fn live_connections_end_with_their_crl_where_an_old_one_is_worth_nothing()
         gate.wait_for_metric("portcullis_requests_in_flight", 1.0).await;
         live.push(stream);
     }
-    let ends = async |stream: &mut tokio_rustls::client::TlsStream<tokio::net::TcpStream>, within| {
+    let ends = async |stream: &mut tokio_rustls::client::TlsStream<TcpStream>, within| {
         tokio::time::timeout(within, stream.read_to_end(&mut Vec::new())).await.is_ok()
     };
     assert!(ends(&mut live[0], Duration::from_secs(6)).await, "reject");
@@ -504,4 +543,58 @@ async fn a_verdict_on_a_chain_is_remembered_only_for_its_anchors() {
     assert_eq!(Client::good(&world).refused(&gate).await, "UnknownCA");
     gate.reload(&text).unwrap();
     assert_eq!(Client::good(&world).get(&gate, "/").await.status, 200);
+}
+
+/// A connection whose first flight passes, and whose second waits for the word.
+fn halted(tcp: TcpStream, reached: oneshot::Sender<()>, go: oneshot::Receiver<()>) -> tokio::io::DuplexStream {
+    let (client, middle) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(async move {
+        let (mut from_gate, mut to_gate) = tcp.into_split();
+        let (mut from_client, mut to_client) = tokio::io::split(middle);
+        let down = async {
+            let _ = tokio::io::copy(&mut from_gate, &mut to_client).await;
+            let _ = to_client.shutdown().await;
+        };
+        let up = async {
+            let mut flight = vec![0; 16 * 1024];
+            let hello = from_client.read(&mut flight).await.unwrap();
+            to_gate.write_all(&flight[..hello]).await.unwrap();
+            // The client has answered what the gate said to its ClientHello.
+            let answer = from_client.read(&mut flight).await.unwrap();
+            reached.send(()).unwrap();
+            go.await.unwrap();
+            to_gate.write_all(&flight[..answer]).await.unwrap();
+            let _ = tokio::io::copy(&mut from_client, &mut to_gate).await;
+        };
+        tokio::join!(down, up);
+    });
+    client
+}
+
+#[tokio::test]
+async fn a_change_in_the_middle_of_a_handshake_ends_the_connection_although_it_never_asks_for_anything() {
+    let (world, backend) = (World::new(), Backend::echo().await);
+    let lost = world.client(|spec| spec.cn = "lost".to_owned());
+    let text = world.config(backend.address);
+    let changed = &changes(&world, &text, &lost)[0].1;
+    for protocol in ["http/1.1", "h2"] {
+        let gate = Gate::start(&world, &text);
+        let tcp = TcpStream::connect(gate.address).await.unwrap();
+        let ((reached, is_there), (go, wait)) = (oneshot::channel(), oneshot::channel());
+        let client = Client::with(&world, &lost).alpn(&[protocol]);
+        let io = halted(tcp, reached, wait);
+        let connecting = tokio::spawn(async move { client.over(io).await });
+        // The gate has answered with what it knew then, and verifies by that what comes.
+        is_there.await.unwrap();
+        gate.reload(changed).unwrap();
+        let published = std::time::Instant::now();
+        go.send(()).unwrap();
+        let mut stream = connecting.await.unwrap().unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(1), stream.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "{protocol}: it lives on");
+        assert!(published.elapsed() < Duration::from_secs(1));
+        // It was admitted, by the old rules, and then cut.
+        gate.wait_for_metric("portcullis_revocation_enforced_seconds_count", 1.0).await;
+        assert_eq!(gate.metric("portcullis_handshakes_total").await, 1.0, "{protocol}");
+    }
 }

@@ -1,5 +1,7 @@
 //! `/config/status`: what runs, and what became of the last reload.
 
+use std::time::Duration;
+
 use portcullis::tools::pki::RevocationSpec;
 use serde_json::{Value, json};
 
@@ -66,6 +68,10 @@ async fn metrics_have_the_lists_and_anchors_that_are_in_force_and_no_others() {
     assert_eq!(gate.metric(&format!("portcullis_crl_entries{labels}")).await, 1.0);
     let due = gate.metric(&format!("portcullis_crl_next_update_timestamp_seconds{labels}")).await;
     assert!(due > unix().as_secs_f64(), "{due}");
+    let age = gate.metric(&format!("portcullis_crl_age_seconds{labels}")).await;
+    gate.clock.advance(Duration::from_secs(1000));
+    let later = gate.metric(&format!("portcullis_crl_age_seconds{labels}")).await;
+    assert!(age < 500.0 && (1000.0..1500.0).contains(&later), "{age} {later}");
     let anchor = "portcullis_anchor_expiry_timestamp_seconds{trust=\"test\",anchor=\"CN=Test CA\"}";
     assert!(gate.metric(anchor).await > unix().as_secs_f64());
     assert_eq!(Client::good(&world).get(&gate, "/").await.status, 200);

@@ -77,7 +77,12 @@ pub struct Frames {
 
 impl Frames {
     pub async fn good(world: &World, gate: &Gate) -> Self {
-        let mut io = Client::good(world).alpn(&["h2"]).connect(gate).await.unwrap();
+        Self::of(Client::good(world), gate).await
+    }
+
+    /// The same, of this client.
+    pub async fn of(client: Client, gate: &Gate) -> Self {
+        let mut io = client.alpn(&["h2"]).connect(gate).await.unwrap();
         io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         io.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
         Self { io }
