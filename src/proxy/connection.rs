@@ -50,9 +50,9 @@ pub(super) fn run(
     let busy = worker.shared.drain.busy();
     let mut record = worker.shared.telemetry.connection(socket_peer, listener);
     async move {
-        // Boxed, each: an idle connection keeps nothing of what came before, for hours, and one that has said nothing
-        // yet nothing of what may come.
-        let talk = match Box::pin(arrival::first_byte(&stream, index, &worker, &record)).await {
+        // Not boxed: whoever has said nothing costs no more than its socket and a timer. What follows is, each for itself:
+        // an idle connection keeps nothing of what came before, for hours.
+        let talk = match arrival::first_byte(&stream, index, &worker, &record).await {
             Ok(arrival) => Box::pin(establish(stream, arrival, index, worker, busy, &mut record)).await,
             Err(reject) => Err(reject.into()),
         };

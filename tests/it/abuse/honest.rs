@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -39,6 +40,8 @@ impl Honest {
 async fn stay(mut session: Session, stop: Arc<AtomicBool>) -> usize {
     let mut served = 0;
     while !stop.load(Ordering::Relaxed) || served == 0 {
+        // In no hurry: a connection ends with its ten-thousandth request, and attacks take their time.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(session.get("/").await.expect("an answer").status, 200);
         served += 1;
     }
