@@ -169,7 +169,7 @@ burst = 1000000
 [upstream.origin]
 servers = ["http://{origin}"]
 forward = ["plain"]
-max_idle = 256
+max_idle = 1024
 [connection]
 handshakes_per_address = "1000000/s"
 per_address = 20000
@@ -219,7 +219,7 @@ http {{
     limit_req_status 429;
     upstream origin {{
         server {origin};
-        keepalive 256;
+        keepalive 1024;
         keepalive_requests 1000000000;
         keepalive_timeout 1h;
     }}

@@ -1,7 +1,5 @@
 //! Response heads as bytes. The codec alone says how a message is framed.
 
-use std::fmt::Write as _;
-
 use bytes::{BufMut, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
@@ -31,6 +29,12 @@ pub(super) fn head(
     persistence: Persistence,
     body: Outbound,
 ) {
+    // A small body goes out with its head, and is copied behind it: see `Outbox`.
+    let body_bytes = match body {
+        Outbound::Length(length) => usize::try_from(length).ok().filter(|length| *length < BODY_BESIDE).unwrap_or(0),
+        _ => 0,
+    };
+    out.reserve(HEAD_FIXED + headers.len() * HEAD_FIELD + body_bytes);
     begin(out, status, headers);
     match persistence {
         Persistence::Implied => {}
@@ -42,7 +46,9 @@ pub(super) fn head(
         Outbound::Absent | Outbound::UntilClose => {}
         Outbound::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
         Outbound::Length(length) | Outbound::Described(length) => {
-            let _ = write!(out, "content-length: {length}\r\n");
+            out.put_slice(b"content-length: ");
+            out.put_slice(itoa::Buffer::new().format(length).as_bytes());
+            out.put_slice(b"\r\n");
         }
     }
     if !headers.contains_key(DATE) {
@@ -76,6 +82,9 @@ fn begin(out: &mut BytesMut, status: StatusCode, headers: &HeaderMap) {
 
 /// A guess of what the status line and our own fields take, so that a head allocates once.
 const HEAD_FIXED: usize = 160;
+
+/// The body for which room is made with the head's: one that is not passed on as it is.
+const BODY_BESIDE: usize = 4096;
 
 /// The same of a field.
 const HEAD_FIELD: usize = 48;

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderName, Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
@@ -61,7 +61,12 @@ where
         async move {
             let head = request.method() == Method::HEAD;
             let request = request.map(|incoming| request_body(incoming, &settings));
-            let response = handler.request(request).await;
+            let mut response = handler.request(request).await;
+            for name in &UNIQUE {
+                if let Some(value) = response.headers_mut().get_mut(name) {
+                    value.set_sensitive(true);
+                }
+            }
             // hyper would send the body of an answer to HEAD, and clients take that for a protocol error
             // (RFC 9110 §9.3.2).
             Ok::<_, Infallible>(response.map(|body| Pieces::new((!head).then_some(body), streaming)))
@@ -216,6 +221,10 @@ fn failure(error: &hyper::Error, verdict: &OnceLock<Reason>) -> Reject {
 fn io_error<'e>(source: &'e (dyn std::error::Error + 'static)) -> Option<&'e std::io::Error> {
     source.downcast_ref::<std::io::Error>().or_else(|| source.downcast_ref::<h2::Error>()?.get_io())
 }
+
+/// Fields that never say the same twice. In the table of HPACK they would push out what is said again and again, so they
+/// are sent as literals that are never indexed (RFC 7541 §6.2.3), for which `http` has the word sensitive.
+static UNIQUE: [HeaderName; 2] = [HeaderName::from_static("x-request-id"), HeaderName::from_static("ratelimit")];
 
 /// What may wait for the client of one stream: four frames. hyper's 400 KiB, times a hundred streams that nobody
 /// reads, would be 40 MiB a connection.

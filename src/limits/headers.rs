@@ -5,7 +5,6 @@
 //! in `w` seconds), `"login";r=3;t=30` is what is left of the burst at this moment and in how many seconds all of
 //! it is there again.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,8 +47,10 @@ fn parameters(name: &str, keys: [&str; 2], values: [u64; 2]) -> HeaderValue {
     let mut text = String::with_capacity(name.len() + ROOM);
     push_string(&mut text, name);
     for (key, value) in keys.into_iter().zip(values) {
-        // Writing to a string does not fail.
-        let _ = write!(text, ";{key}={}", value.min(MOST));
+        text.push(';');
+        text.push_str(key);
+        text.push('=');
+        text.push_str(itoa::Buffer::new().format(value.min(MOST)));
     }
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"\""))
 }

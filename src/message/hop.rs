@@ -113,15 +113,16 @@ pub fn check_http2_fields(headers: &HeaderMap) -> Result<(), Reject> {
 }
 
 fn strip(headers: &mut HeaderMap) {
-    // Most messages have none, and a look at each name costs less than to search for each of ten. What is nominated
-    // stands beside a `Connection`.
+    // Most messages have none or one, and a look at each name costs less than to search for each of ten.
+    let present = |wanted: &&HeaderName| headers.keys().any(|name| name == *wanted);
     if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
         return;
     }
+    let found: Vec<&HeaderName> = HOP_BY_HOP.iter().filter(present).collect();
     for name in nominated(headers) {
         headers.remove(name);
     }
-    for name in &HOP_BY_HOP {
+    for name in found {
         headers.remove(name);
     }
 }

@@ -299,8 +299,8 @@ pub(crate) static UPSTREAM: Table = Table {
         Key::new(
             "max_idle",
             Kind::Count { least: 0, most: 10_000 },
-            Default("64"),
-            "Unused connections kept, per server and thread.",
+            Default("256"),
+            "Unused connections kept, per server and thread: more at once than this, and connections are made and closed all the time.",
         ),
         Key::new(
             "eject_after",

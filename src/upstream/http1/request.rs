@@ -1,7 +1,5 @@
 //! A request head as bytes.
 
-use std::fmt::Write as _;
-
 use bytes::{BufMut as _, BytesMut};
 use http::Request;
 use http_body::Body as _;
@@ -28,7 +26,9 @@ pub(super) fn head(out: &mut BytesMut, request: &Request<Upload>, authority: &st
     stamp.write(out);
     let outbound = outbound(request.body());
     if let Outbound::Length(length) = outbound {
-        let _ = write!(out, "content-length: {length}\r\n");
+        out.put_slice(b"content-length: ");
+        out.put_slice(itoa::Buffer::new().format(length).as_bytes());
+        out.put_slice(b"\r\n");
     }
     out.put_slice(b"\r\n");
     outbound
