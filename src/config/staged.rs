@@ -220,7 +220,8 @@ mod tests {
     fn a_strict_store_gets_a_list_and_a_single_table_is_a_list_of_one() {
         let text = "host = { names = [\"a\"] }\n[trust.mobile]\nanchors = \"x.pem\"\ncrl_missing = \"reject\"\n[upstream.api]\nservers = \"h2c://b:1\"\n";
         let staged = staged(text, &props()).unwrap();
-        for line in ["crl = \"/stage/trust-0.crl\"", "chain = \"/stage/server.pem\"", "servers = \"h2c://127.0.0.1:7\""] {
+        for line in ["crl = \"/stage/trust-0.crl\"", "chain = \"/stage/server.pem\"", "servers = \"h2c://127.0.0.1:7\""]
+        {
             assert!(staged.text.contains(line), "{line} in {}", staged.text);
         }
         assert!(!staged.has_ladder);
