@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::check::print_problems;
 use super::run::{descriptors, fail};
@@ -62,6 +64,8 @@ pub(super) fn rehearse(flags: &Rehearse) -> ExitCode {
 
 fn played(flags: &Rehearse) -> Result<Card, ExitCode> {
     let clock = Clock::system();
+    // First of all: who is interrupted has something to clean up from here on.
+    let enough = enough().map_err(|error| fail(&format!("cannot listen to signals: {error}")))?;
     let wanted = Wanted { host: flags.host.clone(), path: flags.path.clone(), login: flags.login_path.clone() };
     let honest = usize::from(flags.identities).try_into().map_err(|_| fail("nobody is honest"))?;
     let stage = Stage::set(&flags.config, &wanted, honest, &clock).map_err(|error| match error {
@@ -85,20 +89,44 @@ fn played(flags: &Rehearse) -> Result<Card, ExitCode> {
     let actors = if flags.only.is_empty() { Actor::ALL.to_vec() } else { flags.only.clone() };
     let plan = Plan { long: flags.seconds.unwrap_or(flags.minutes), actors };
     let card = rehearsal::start(stage, Gate { address, admin }, &plan, &clock).map_err(|error| fail(&error));
-    let card =
-        card.and_then(|running| watch(running).map_err(|error| fail(&format!("cannot watch for signals: {error}"))));
+    let card = card
+        .and_then(|running| watch(running, enough).map_err(|error| fail(&format!("cannot start a thread: {error}"))));
     gate.drain();
     gate.join();
     card
 }
 
-/// Waits for the end, with lines about how far everybody is if somebody looks, and an early end on Ctrl-C.
-fn watch(running: Running) -> io::Result<Card> {
+/// Becomes true when somebody has enough of it. Signals are listened to from the return of this on.
+fn enough() -> io::Result<watch::Receiver<bool>> {
+    let ((say, said), (report, reported)) = (watch::channel(false), mpsc::channel());
+    runtime::aside("signals", move || async move {
+        let signals = signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
+        let (outcome, signals) = match signals {
+            Ok(signals) => (Ok(()), Some(signals)),
+            Err(error) => (Err(error), None),
+        };
+        // Who waits for it is below.
+        let _ = report.send(outcome);
+        let Some((mut int, mut term)) = signals else { return };
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+        say.send_replace(true);
+        // As long as somebody may ask.
+        say.closed().await;
+    })?;
+    reported.recv().map_err(io::Error::other)??;
+    Ok(said)
+}
+
+/// Waits for the end, with lines about how far everybody is if somebody looks, and for an early end.
+fn watch(running: Running, mut enough: watch::Receiver<bool>) -> io::Result<Card> {
     let (give, take) = mpsc::channel();
     let watcher = runtime::aside("watch", move || async move {
         tokio::select! {
             () = look(&running) => {}
-            _ = tokio::signal::ctrl_c() => running.stop(),
+            Ok(_) = enough.wait_for(|enough| *enough) => running.stop(),
         }
         // Who waits for it is below.
         let _ = give.send(running);

@@ -38,6 +38,7 @@ mod logs;
 mod map;
 mod prints;
 mod programs;
+mod rehearse;
 mod reload;
 mod reputation;
 mod resumption;

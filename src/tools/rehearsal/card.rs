@@ -58,6 +58,8 @@ pub struct Card {
     pub(super) config: String,
     pub(super) host: String,
     pub(super) took: Duration,
+    /// Somebody had enough of it.
+    pub(super) ended_early: bool,
     pub(super) replaced: Vec<String>,
     pub(super) left_out: Vec<String>,
     pub(super) rows: Vec<Row>,
@@ -121,7 +123,9 @@ impl Card {
     /// Whether everybody was caught whom the configuration promises to catch, and nobody else was.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.false_positives.is_empty() && self.rows.iter().all(|row| row.judgement.verdict != Verdict::Missed)
+        !self.ended_early
+            && self.false_positives.is_empty()
+            && self.rows.iter().all(|row| row.judgement.verdict != Verdict::Missed)
     }
 
     /// As JSON; docs/rehearse.md has its keys.
@@ -133,6 +137,7 @@ impl Card {
             "host": self.host,
             "seconds": seconds(self.took),
             "good": self.is_good(),
+            "ended_early": self.ended_early,
             "actors": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
             "honest": {
                 "identities": self.identities,
@@ -226,7 +231,11 @@ impl fmt::Display for Card {
         if self.false_positives.is_empty() {
             writeln!(f, "  no false positive")?;
         }
-        let verdict = if self.is_good() { "as promised" } else { "NOT as promised" };
+        let verdict = match (self.ended_early, self.is_good()) {
+            (true, _) => "ended early: nothing can be said",
+            (false, true) => "as promised",
+            (false, false) => "NOT as promised",
+        };
         writeln!(f, "\n{verdict}")
     }
 }
@@ -237,17 +246,21 @@ impl fmt::Display for Row {
         write!(f, "{:12}  {}: ", judgement.verdict.word(), self.actor)?;
         writeln!(f, "{}", self.does)?;
         let blank = "";
+        let mut felt: Vec<_> = diary.felt.iter().map(|(effect, (at, reason))| (at, effect.word(), reason)).collect();
+        felt.sort();
+        for (at, effect, reason) in &felt {
+            writeln!(f, "{blank:14}{effect} after {:.1} s ({reason})", diary.after(**at).as_secs_f64())?;
+        }
         match (&judgement.how, judgement.after) {
-            (Some(how), Some(after)) => {
-                let reason = judgement.reason.as_deref().map_or_else(String::new, |reason| format!(" ({reason})"));
-                writeln!(f, "{blank:14}{how}{reason} after {:.1} s", after.as_secs_f64())?;
+            (Some(how), Some(after)) if judgement.verdict == Verdict::Seen => {
+                writeln!(f, "{blank:14}{how} after {:.1} s, nothing was to be felt", after.as_secs_f64())?;
             }
             _ if judgement.verdict == Verdict::Missed => {
                 let promised = match &self.promise {
                     Promise::Rung { action, score, .. } => format!("{action} at a score of {score}"),
                     Promise::Refusal | Promise::Nothing(_) => "a refusal".to_owned(),
                 };
-                writeln!(f, "{blank:14}promised was {promised}; its score got to {:.1}", diary.standing.score)?;
+                writeln!(f, "{blank:14}promised was {promised}")?;
             }
             _ => {}
         }
@@ -257,7 +270,11 @@ impl fmt::Display for Row {
         let last = diary.last.map_or_else(String::new, |last| {
             format!(", the last of them after {:.1} s", diary.after(last).as_secs_f64())
         });
-        writeln!(f, "{blank:14}{} of {} attempts got through{last}", diary.through, diary.attempts)
+        writeln!(f, "{blank:14}{} of {} attempts got through{last}", diary.through, diary.attempts)?;
+        match &diary.standing.cause {
+            Some(cause) => writeln!(f, "{blank:14}its score got to {:.1}, mostly {cause}", diary.standing.score),
+            None => Ok(()),
+        }
     }
 }
 
@@ -355,6 +372,7 @@ mod tests {
             config: "gate.toml".to_owned(),
             host: "api.test".to_owned(),
             took: at_secs(9),
+            ended_early: false,
             replaced: vec!["everything".to_owned()],
             left_out: Vec::new(),
             rows: vec![Row {
@@ -386,12 +404,13 @@ mod tests {
         {
             assert_eq!(card(verdict, Vec::new()).is_good(), good);
             assert!(!card(verdict, vec![wronged.clone()]).is_good());
+            assert!(!Card { ended_early: true, ..card(verdict, Vec::new()) }.is_good());
         }
         let text = card(Verdict::Missed, vec![wronged]).to_string();
         for part in [
             "replaced  everything",
             "missed        stuffer: x",
-            "promised was reject at a score of 10; its score got to 0.0",
+            "promised was reject at a score of 10\n",
             "FALSE POSITIVE  rehearsal-0007: reject (reputation_rejected), 2 times after 3.0 s",
             "p50 1.5 ms",
             "NOT as promised",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::cast::Person;
 use super::client::{Client, Software};
 use super::forecast::{Pace, Promise, goal};
-use super::scene::{Part, Scene, ticks, whole};
+use super::scene::{Part, Scene, shown, ticks, whole};
 use crate::reputation::{Class, Kind};
 
 pub(super) const NAME: &str = "extracted";
@@ -42,7 +42,7 @@ impl Extracted {
         } else {
             scene.promise(Kind::Identity, expected, |_| true)
         };
-        let does = format!("one certificate from {} networks, a new one every {:?}", pace.times, pace.every);
+        let does = format!("one certificate in {} networks, another one every {}", pace.times, shown(pace.every));
         let part = Part::new(NAME, does, promise, Some(&who.id));
         let client = Client::new(&scene.door, Some(Arc::clone(&who.key)), Software::Script)?;
         Ok(Self { part, who: who.clone(), client, pace })

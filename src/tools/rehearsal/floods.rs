@@ -14,7 +14,7 @@ use super::client::{Client, PATIENCE, Software};
 use super::diary::{Came, Effect};
 use super::forecast::Promise;
 use super::frames;
-use super::scene::{Part, Scene};
+use super::scene::{Part, Scene, shown};
 
 pub(super) const NAME: &str = "floods";
 
@@ -60,7 +60,7 @@ impl Floods {
             let promise = if way.takes + MOMENT < scene.attack {
                 Promise::Refusal
             } else {
-                Promise::Nothing(format!("{} is {:?}: rehearse for longer", way.knob, way.takes))
+                Promise::Nothing(format!("{} is {}: rehearse for longer", way.knob, shown(way.takes)))
             };
             let from = Ipv4Addr::new(127, 119, number, 1);
             let client = Client::new(&scene.door, Some(Arc::clone(&person.key)), Software::Script)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::cast::Person;
 use super::client::{Client, Software};
 use super::forecast::{Pace, Promise, goal};
-use super::scene::{Part, Scene, ticks, whole};
+use super::scene::{Part, Scene, shown, ticks, whole};
 use crate::reputation::{Action, Forgery, Kind};
 
 pub(super) const NAME: &str = "forger";
@@ -33,7 +33,7 @@ impl Forger {
             promise => promise,
         };
         let does =
-            format!("a forged certificate every {:?}, in turn of our CA's name and of an unknown CA", pace.every);
+            format!("a forged certificate every {}, by turns of our CA's name and of an unknown CA", shown(pace.every));
         let part = Part::new(NAME, does, promise, Some(&HERE.to_string())).by_a_stranger();
         let client =
             |who: &Person| Ok((who.clone(), Client::new(&scene.door, Some(Arc::clone(&who.key)), Software::Script)?));

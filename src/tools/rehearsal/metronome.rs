@@ -8,7 +8,7 @@ use super::cast::Person;
 use super::client::{Client, Link, Software};
 use super::forecast::{Pace, Promise, goal};
 use super::places::Spot;
-use super::scene::{Part, Scene, ticks, whole};
+use super::scene::{Part, Scene, shown, ticks, whole};
 use crate::reputation::{Class, Kind, LEAST_REQUESTS};
 
 pub(super) const NAME: &str = "metronome";
@@ -28,8 +28,11 @@ impl Metronome {
             return Err("there is no place to click on".to_owned());
         };
         let pacing = &rules.pacing;
-        let signs = u8::from(pacing.regularity > 0.0) + u8::from(pacing.repetition <= 1.0);
-        let (weight, row) = (pacing.weight * f32::from(signs), u32::from(pacing.requests.max(LEAST_REQUESTS)));
+        let row = pacing.requests.max(LEAST_REQUESTS);
+        // All but the first few paths in a row were there before.
+        let repeated = 1.0 - f32::from(THINGS + 1) / f32::from(row);
+        let signs = u8::from(pacing.regularity > 0.0) + u8::from(repeated >= pacing.repetition);
+        let (weight, row) = (pacing.weight * f32::from(signs), u32::from(row));
         let rows = whole(goal(&rules.ladder, Kind::Identity) * 1.2 / weight.max(0.1)).max(1);
         // Anything faster is what one action loads.
         let least = (pacing.least * 5 / 4).max(LEAST);
@@ -44,7 +47,7 @@ impl Metronome {
         } else {
             scene.promise(Kind::Identity, expected, |_| true)
         };
-        let does = format!("one certificate, {} every {every:?}, three things in turn", spot.path());
+        let does = format!("one certificate, three things below {} in turn, every {}", spot.path(), shown(every));
         let part = Part::new(NAME, does, promise, Some(&who.id));
         let client = Client::new(&scene.door, Some(Arc::clone(&who.key)), Software::Script)?;
         Ok(Self { part, who: who.clone(), client, spot, every })
@@ -53,7 +56,7 @@ impl Metronome {
     pub(super) async fn play(&self, scene: &Scene) {
         let mut ticks = ticks(self.every);
         let mut link: Option<Link> = None;
-        for n in (0..3).cycle() {
+        for n in (0..u64::from(THINGS)).cycle() {
             ticks.tick().await;
             let kept = match link.take() {
                 Some(kept) => Ok(kept),
@@ -73,6 +76,7 @@ impl Metronome {
 }
 
 const HERE: Ipv4Addr = Ipv4Addr::new(127, 117, 0, 1);
+const THINGS: u8 = 3;
 const LEAST: Duration = Duration::from_millis(20);
 /// A clicker that is slower than this earns nothing.
 const MOST: Duration = Duration::from_secs(5);

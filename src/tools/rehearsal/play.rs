@@ -203,6 +203,7 @@ impl Running {
             at: Some(wronged.first),
         });
         Card {
+            ended_early: *self.stop.borrow(),
             config: self.scene.config,
             host: self.scene.host,
             took,

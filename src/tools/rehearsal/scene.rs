@@ -136,6 +136,15 @@ pub(super) fn ticks(every: Duration) -> Interval {
     ticks
 }
 
+/// A time as people read it.
+pub(super) fn shown(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
+}
+
 /// A whole number of things for a score.
 pub(super) fn whole(number: f32) -> u32 {
     #[expect(

@@ -8,7 +8,7 @@ use super::backend::WRONG;
 use super::cast::Person;
 use super::client::{Client, Software};
 use super::forecast::{Pace, Promise, goal};
-use super::scene::{Part, Scene, ticks, whole};
+use super::scene::{Part, Scene, shown, ticks, whole};
 use crate::reputation::Kind;
 
 pub(super) const NAME: &str = "stuffer";
@@ -36,9 +36,9 @@ impl Stuffer {
         // In no more networks than a device may be in: its failures are to give it away, not its travels.
         let networks = u8::try_from(rules.spread.networks).unwrap_or(u8::MAX).clamp(1, MOST_NETWORKS);
         let does = format!(
-            "one certificate, a wrong password for {} every {:?}, from a new address in {networks} networks each time",
+            "one certificate, a wrong password for {} every {}, each from another address in {networks} networks",
             scene.places.login.path(),
-            pace.every
+            shown(pace.every)
         );
         let part = Part::new(NAME, does, promise, Some(&who.id));
         let client = Client::new(&scene.door, Some(Arc::clone(&who.key)), Software::Script)?;

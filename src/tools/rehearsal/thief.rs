@@ -8,7 +8,7 @@ use super::cast::Person;
 use super::client::{Ask, Client, Software};
 use super::diary::{Came, Effect};
 use super::forecast::{Pace, Promise, goal};
-use super::scene::{Part, Scene, ticks, whole};
+use super::scene::{Part, Scene, shown, ticks, whole};
 use crate::reputation::{Action, Forgery, Kind};
 
 pub(super) const NAME: &str = "thief";
@@ -28,7 +28,7 @@ impl Thief {
         let rules = scene.rules();
         let login = &scene.places.login;
         let weight = login.failing.as_ref().map_or(0.0, |failing| failing.weight);
-        let highest = goal(&rules.ladder, Kind::Identity) / weight.max(0.1);
+        let highest = if weight > 0.0 { goal(&rules.ladder, Kind::Identity) / weight } else { 0.0 };
         let highest = highest.max(goal(&rules.ladder, Kind::Address) / Forgery::Stolen.weight()).min(MOST_ATTEMPTS);
         let pace = Pace::within(scene.attack, whole(highest * 1.3).saturating_add(5), LEAST);
         let stolen = pace.climbs(Forgery::Stolen.weight(), rules.half_life);
@@ -51,9 +51,9 @@ impl Thief {
         let new = |key, software| Client::new(&scene.door, Some(key), software);
         let clients =
             [new(victim.without_its_key(who), Software::Script)?, new(Arc::clone(&who.key), Software::Script)?];
-        let does = format!("somebody's certificate without its key, every {:?}", pace.every);
+        let does = format!("somebody's certificate without its key, every {}", shown(pace.every));
         let keyless = Part::new("thief, certificate", does, without, Some(&KEYLESS.to_string())).by_a_stranger();
-        let does = format!("somebody's session behind another certificate, every {:?}", pace.every);
+        let does = format!("somebody's session behind a certificate of his own, every {}", shown(pace.every));
         let session = Part::new("thief, session", does, behind, Some(&who.id));
         Ok(Self { keyless, session, victim: victim.clone(), clients, pace })
     }
