@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::client::Resumption;
+use rustls::client::{Resumption, Tls12Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
@@ -101,9 +101,11 @@ impl Software {
         let builder = builder.map_err(|error| error.to_string())?;
         let mut config = builder.with_root_certificates(Arc::clone(roots)).with_no_client_auth();
         config.alpn_protocols = vec![if self == Self::App2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-        if self == Self::Script {
-            config.resumption = Resumption::disabled();
-        }
+        config.resumption = match self {
+            Self::Script => Resumption::disabled(),
+            // The extension for tickets of TLS 1.2 is left out of a hello that resumes: two pieces of software, it seems.
+            Self::App1 | Self::App2 => config.resumption.tls12_resumption(Tls12Resumption::SessionIdOnly),
+        };
         Ok(config)
     }
 

@@ -76,28 +76,33 @@ impl Floods {
         self.0.iter().map(|flood| &flood.part)
     }
 
-    /// The quick ones one after the other, the patient ones beside them.
+    /// One begins after the other; none waits for another one's end.
     pub(super) async fn play(&self, scene: &Scene) {
-        let (patient, quick): (Vec<_>, Vec<_>) = self.0.iter().partition(|flood| flood.way.takes > Duration::ZERO);
-        let every = scene.attack / 2 / u32::try_from(quick.len().max(1)).unwrap_or(1);
-        let one_by_one = async {
-            for flood in quick {
-                let next = sleep(every);
+        let quick = self.0.iter().filter(|flood| flood.way.takes.is_zero()).count();
+        let every = scene.attack / 2 / u32::try_from(quick.max(1)).unwrap_or(1);
+        let mut next = Duration::ZERO;
+        let mut all = Vec::new();
+        for flood in &self.0 {
+            // Those that take their time begin at once.
+            let begin = if flood.way.takes.is_zero() { next } else { Duration::ZERO };
+            next += if flood.way.takes.is_zero() { every } else { Duration::ZERO };
+            all.push(async move {
+                sleep(begin).await;
                 flood.play(scene).await;
-                next.await;
-            }
-        };
-        tokio::join!(one_by_one, join_all(patient.into_iter().map(|flood| flood.play(scene))));
+            });
+        }
+        join_all(all).await;
     }
 }
 
 impl Flood {
     async fn play(&self, scene: &Scene) {
         let pen = &self.part.pen;
-        let before = scene.admin.refusals(self.way.codes).await;
+        // By its own reason, or by what is looked at before.
+        let codes: Vec<_> = self.way.codes.iter().chain(&BEFORE).copied().collect();
+        let before = scene.admin.refusals(&codes).await;
         pen.begin(scene.now());
-        let patience = self.way.takes + PATIENCE;
-        let outcome = timeout(patience, self.attack()).await;
+        let outcome = timeout(self.way.takes + PATIENCE, self.attack()).await;
         let at = scene.now();
         match outcome {
             Err(_) => pen.write(at, Came::Served),
@@ -105,20 +110,11 @@ impl Flood {
                 pen.write(at, Came::Lost(failure.to_string()));
             }
             Ok(_) => {
-                let mut counted = false;
-                // The gate counts when the connection's task ends, which may be a moment behind its last byte.
-                for _ in 0..LOOKS {
-                    counted = scene.admin.refusals(self.way.codes).await > before;
-                    if counted {
-                        break;
-                    }
-                    sleep(LOOK).await;
-                }
-                let code = self.way.codes.first().filter(|_| counted);
+                let code = counted(scene, &codes, &before).await;
                 if let Some(code) = code {
                     pen.counted(code);
                 }
-                pen.write(at, Came::Felt(Effect::Drop, code.map_or("closed", |code| code).to_owned()));
+                pen.write(at, Came::Felt(Effect::Drop, code.unwrap_or("closed").to_owned()));
             }
         }
     }
@@ -136,6 +132,20 @@ impl Flood {
         }
         Ok(())
     }
+}
+
+/// The reason that was counted since, of these. The gate counts when the connection's task ends, which may be a moment
+/// behind its last byte.
+async fn counted(scene: &Scene, codes: &[&'static str], before: &[f64]) -> Option<&'static str> {
+    for _ in 0..LOOKS {
+        let now = scene.admin.refusals(codes).await;
+        let more = now.iter().zip(before).position(|(now, before)| now > before);
+        if let Some(code) = more.and_then(|index| codes.get(index)) {
+            return Some(code);
+        }
+        sleep(LOOK).await;
+    }
+    None
 }
 
 /// Sends all of it while it reads whatever comes, until the other side has closed.
@@ -245,6 +255,8 @@ const MOMENT: Duration = Duration::from_secs(1);
 const DRIP: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_millis(50);
 const LOOKS: u32 = 40;
+/// Refusals of a client that was not even looked at.
+const BEFORE: [&str; 3] = ["stack_not_allowed", "reputation_dropped", "handshakes_per_address"];
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //! 127.0.0.0/8. A promise is computed from the configuration before anything is played ([`forecast`]), what was felt is
 //! written down by each actor ([`diary`]), and the card holds one against the other ([`card`]).
 
+mod attackers;
 mod backend;
 mod card;
 mod cast;
@@ -21,6 +22,7 @@ mod imitate;
 mod metronome;
 mod places;
 mod play;
+mod probe;
 mod scene;
 mod stage;
 mod stuffer;

@@ -11,21 +11,17 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::Actor;
+use super::attackers::Attackers;
 use super::backend;
 use super::card::{Card, FalsePositive, Row, judge};
 use super::cast::Folder;
 use super::client::Door;
-use super::diary::{Pen, Signs};
-use super::extracted::Extracted;
-use super::floods::Floods;
-use super::forger::Forger;
+use super::diary::Signs;
 use super::honest::{self, Crowd, Ledger};
-use super::metronome::Metronome;
+use super::probe::probe;
 use super::scene::{Part, Scene};
 use super::stage::{Cast, Stage};
-use super::stuffer::Stuffer;
-use super::thief::Thief;
-use super::watch::{Admin, watch as look};
+use super::watch::Admin;
 use crate::clock::Clock;
 use crate::reputation::{Action, Subject};
 use crate::runtime;
@@ -84,17 +80,6 @@ pub struct Live {
     pub long: Duration,
     /// A line for each of them.
     pub lines: Vec<String>,
-}
-
-/// Everybody who attacks.
-#[derive(Default)]
-struct Attackers {
-    extracted: Option<Extracted>,
-    stuffer: Option<Stuffer>,
-    metronome: Option<Metronome>,
-    forger: Option<Forger>,
-    thief: Option<Thief>,
-    floods: Option<Floods>,
 }
 
 /// Starts a rehearsal, once it is sure that somebody honest is let in.
@@ -304,98 +289,6 @@ async fn suspects(scene: &Scene, cast: &Cast) -> Vec<FalsePositive> {
         found.push(FalsePositive { who, what, reason, times: 1, at: None });
     }
     found
-}
-
-impl Attackers {
-    fn new(scene: &Scene, cast: &Cast, wanted: &[Actor]) -> Result<Self, String> {
-        let victim = cast.honest.first().ok_or("nobody honest to steal from")?;
-        let mut all = Self::default();
-        for actor in wanted {
-            match actor {
-                Actor::Extracted => all.extracted = Some(Extracted::new(scene, &cast.extracted)?),
-                Actor::Stuffer => all.stuffer = Some(Stuffer::new(scene, &cast.stuffer)?),
-                Actor::Metronome => all.metronome = Some(Metronome::new(scene, &cast.metronome)?),
-                Actor::Forger => all.forger = Some(Forger::new(scene, &cast.forged)?),
-                Actor::Thief => all.thief = Some(Thief::new(scene, &cast.thief, victim)?),
-                Actor::Floods => all.floods = Some(Floods::new(scene, &cast.flooders)?),
-            }
-        }
-        Ok(all)
-    }
-
-    fn parts(&self) -> impl Iterator<Item = &Part> {
-        let one = self.extracted.iter().map(|it| &it.part);
-        let one = one.chain(self.stuffer.iter().map(|it| &it.part));
-        let one = one.chain(self.metronome.iter().map(|it| &it.part));
-        let one = one.chain(self.forger.iter().map(|it| &it.part));
-        let one = one.chain(self.thief.iter().flat_map(|it| [&it.keyless, &it.session]));
-        one.chain(self.floods.iter().flat_map(Floods::parts))
-    }
-
-    fn watched(&self) -> Vec<(String, Pen)> {
-        self.parts().filter_map(|part| Some((part.id.clone()?, part.pen.clone()))).collect()
-    }
-
-    /// All at once, for ever.
-    async fn play(&self, scene: &Scene) {
-        let watched = self.watched();
-        tokio::join!(
-            look(scene, &watched),
-            maybe(self.extracted.as_ref().map(|it| it.play(scene))),
-            maybe(self.stuffer.as_ref().map(|it| it.play(scene))),
-            maybe(self.metronome.as_ref().map(|it| it.play(scene))),
-            maybe(self.forger.as_ref().map(|it| it.play(scene))),
-            maybe(self.thief.as_ref().map(|it| it.play(scene))),
-            maybe(self.floods.as_ref().map(|it| it.play(scene))),
-        );
-    }
-}
-
-async fn maybe(play: Option<impl Future<Output = ()>>) {
-    if let Some(play) = play {
-        play.await;
-    }
-}
-
-/// Tries every place with somebody whom it should let in, and leaves out those that do not.
-fn probe(scene: &mut Scene, cast: &Cast) -> Result<Vec<String>, String> {
-    let (give, take) = std::sync::mpsc::channel();
-    let (asking, who) = (scene.clone(), cast.probe.clone());
-    let asked = runtime::aside("probe", move || async move {
-        // Who waits for it is below.
-        let _ = give.send(asking.probe(&who).await);
-    });
-    asked.map_err(|error| format!("cannot start a thread: {error}"))?;
-    let mut verdicts = take.recv().map_err(|_| "the first client has broken off".to_owned())?;
-    let login = verdicts.pop();
-    let told = |verdict: &(String, Result<(), String>)| match verdict {
-        (what, Err(why)) => Some(format!("{what}: {why}")),
-        (_, Ok(())) => None,
-    };
-    let mut left_out: Vec<_> = verdicts.iter().filter_map(told).collect();
-    let mut places = (*scene.places).clone();
-    let mut good = verdicts.iter().map(|(_, verdict)| verdict.is_ok());
-    places.app.retain(|_| good.next().unwrap_or(false));
-    if let Some(why) = login.as_ref().and_then(told) {
-        let Some(first) = places.app.first() else {
-            left_out.push(why);
-            return Err(refused(&places.host, &left_out));
-        };
-        left_out.push(format!("{why}; what is refused there is asked elsewhere"));
-        places.login = first.clone().uncounted();
-    }
-    if places.app.is_empty() {
-        return Err(refused(&places.host, &left_out));
-    }
-    scene.places = Arc::new(places);
-    Ok(left_out)
-}
-
-fn refused(host: &str, why: &[String]) -> String {
-    format!(
-        "host {host} lets in nobody whose certificate was made for this rehearsal ({}): name a route with --path and --login-path, or a host with --host",
-        why.join("; ")
-    )
 }
 
 /// What the ladder's rungs show themselves by.

@@ -35,10 +35,10 @@ impl Admin {
         standing(&serde_json::from_str(&self.get(&format!("/reputation/{}", id.replace('/', "%2F"))).await?).ok()?)
     }
 
-    /// How often the gate has refused for one of these reasons.
-    pub(super) async fn refusals(self, codes: &[&str]) -> f64 {
+    /// How often the gate has refused for each of these reasons.
+    pub(super) async fn refusals(self, codes: &[&str]) -> Vec<f64> {
         let text = self.get("/metrics").await.unwrap_or_default();
-        codes.iter().map(|code| count(&text, code)).sum()
+        codes.iter().map(|code| count(&text, code)).collect()
     }
 }
 
