@@ -60,6 +60,7 @@ networks = 4
 [reputation.pacing]
 requests = 16
 least = "50ms"
+regularity = 0.5
 "#;
 
 const LADDER: &str = r#"
@@ -178,6 +179,22 @@ fn everybody_is_caught_whom_the_configuration_promises_to_catch_and_nobody_hones
     }
     // Nothing of it is where the operator's files are.
     assert_eq!(fs::read_dir(scene.folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn the_ladder_of_the_recipes_holds_in_a_rehearsal() {
+    let recipes = include_str!("../../docs/recipes.md");
+    let (_, chapter) = recipes.split_once("## Stolen certificates").expect("a chapter");
+    let recipe = chapter.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a file");
+    let (card, code) = Scene::new(recipe).card(&["--seconds", "12", "--only", "extracted,stuffer,forger,thief"]);
+    assert_eq!((&card["good"], code), (&Value::from(true), Some(0)), "{card:#}");
+    for row in card["actors"].as_array().unwrap() {
+        assert_eq!(row["verdict"], "caught", "{row:#}");
+    }
+    let stuffer = rows(&card, "stuffer")[0];
+    assert!(stuffer["does"].as_str().unwrap().contains("/v1/login"), "{stuffer:#}");
+    let effects: Vec<_> = stuffer["felt"].as_array().unwrap().iter().map(|felt| &felt["effect"]).collect();
+    assert_eq!(effects, ["tag", "challenge"], "{stuffer:#}");
 }
 
 #[test]

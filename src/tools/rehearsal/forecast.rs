@@ -51,10 +51,18 @@ impl Pace {
     }
 }
 
-/// The highest score that a rung for `kind` asks for, which is what an actor has to reach to see them all.
+/// The score of the first rung that stops somebody, which is what an actor has to reach; of those that are not too
+/// high for a rehearsal, or else of the first at all.
 pub(super) fn goal(ladder: &Ladder, kind: Kind) -> f32 {
-    let scores = ladder.rungs().filter(|rung| rung.by.contains(&kind)).map(|rung| rung.score);
-    scores.filter(|score| *score <= MOST_GOAL).reduce(f32::max).unwrap_or(USUAL_GOAL)
+    let rungs = || ladder.rungs().filter(|rung| rung.by.contains(&kind) && rung.score <= MOST_GOAL);
+    let stops = |rung: &&Rung| match rung.action {
+        // Who is slow meets no limit.
+        Action::Observe | Action::Tag | Action::Slow(_) | Action::Limit(_) => false,
+        // Of an address nothing else is to be felt: whoever has proven nothing has no requests.
+        _ if kind == Kind::Address => rung.action == Action::Drop,
+        _ => !rung.dry_run,
+    };
+    rungs().find(stops).or_else(|| rungs().next()).map_or(USUAL_GOAL, |rung| rung.score)
 }
 
 /// What the ladder promises for a score of `expected`: the first rung that is felt, or else the first at all.
@@ -140,6 +148,17 @@ mod tests {
         assert!(promised(Kind::Print, 100.0).contains("by = [\"fingerprint\"]"));
         let drops = promise(&ladder, Kind::Identity, 100.0, |action| *action == Action::Drop);
         assert!(matches!(drops, Promise::Nothing(_)));
-        assert!((goal(&ladder, Kind::Address) - 50.0).abs() < 0.1 && (goal(&ladder, Kind::Print) - 20.0).abs() < 0.1);
+        for (kind, score) in [(Kind::Address, 50.0), (Kind::Print, 20.0), (Kind::Identity, 5.0), (Kind::Network, 20.0)]
+        {
+            assert!((goal(&ladder, kind) - score).abs() < 0.1, "{kind:?}");
+        }
+        let more = Ladder::new(vec![
+            rung(5.0, Action::Tag, &[Kind::Identity, Kind::Address], false),
+            rung(7.0, Action::Reject, &[Kind::Identity, Kind::Address], true),
+            rung(10.0, Action::Challenge(403), &[Kind::Identity, Kind::Address], false),
+            rung(30.0, Action::Drop, &[Kind::Identity, Kind::Address], false),
+        ]);
+        let goals = [goal(&more, Kind::Identity), goal(&more, Kind::Address)];
+        assert!((goals[0] - 10.0).abs() < 0.1 && (goals[1] - 30.0).abs() < 0.1, "{goals:?}");
     }
 }
