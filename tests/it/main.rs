@@ -25,6 +25,7 @@ mod connections;
 mod demo;
 mod deny;
 mod drain;
+mod farms;
 mod forwarding;
 mod handshake;
 mod harness;
