@@ -136,7 +136,7 @@ async fn a_farm_of_certificates_in_one_network_is_caught_by_the_network_alone() 
 async fn a_stuffer_behind_a_carriers_address_is_caught_and_everybody_else_behind_it_is_served() {
     let farm = Farm::new(REJECT).await;
     let carrier = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
-    let stuffer = farm.client("stuffer");
+    let stuffer = farm.client("carried");
     let crowd: Vec<_> = (0..12).map(|n| farm.client(&format!("phone-{n}"))).collect();
     let mut tried = 0;
     for round in 0..15 {
