@@ -2,8 +2,8 @@
 //!
 //! [`Stage::set`] makes a copy of the configuration in which nothing leads to the installation, and everybody who plays.
 //! Somebody starts a gate with it, and [`start`] plays; [`Running::join`] has the [`Card`]. All of it happens on
-//! 127.0.0.0/8. A promise is computed from the configuration before anything is played ([`forecast`]), what was felt is
-//! written down by each actor ([`diary`]), and the card holds one against the other ([`card`]).
+//! 127.0.0.0/8. A promise is computed from the configuration before anything is played (`forecast`), what was felt is
+//! written down by each actor (`diary`), and the card holds one against the other (`card`).
 
 mod attackers;
 mod backend;
