@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod load;
 mod map;
+mod rehearse;
 mod reputation;
 mod run;
 
@@ -37,6 +38,7 @@ First minutes:
   portcullis check --map --config FILE      who needs which certificate to get where
   portcullis run --config FILE              serve
   portcullis load URL --cert .. --key ..    put load on a server, with client certificates
+  portcullis rehearse --config FILE         what a configuration does to attackers, and to the honest
 
 Signals while it runs: HUP reloads, TERM and INT drain (a second one stops at once).";
 
@@ -84,6 +86,12 @@ enum Command {
     /// Exits with 0 when all went well, with 1 when a larger share of the requests failed than --max-failures
     /// allows, or nothing could start. It stops by itself; Ctrl-C stops it early and prints what there is.
     Load(Box<load::Load>),
+    /// Play FILE against honest clients and attackers, on this machine, and print a score card
+    ///
+    /// Starts a gate with the rules of FILE and with a backend, addresses and certificates of its own, so that nothing
+    /// of an installation is touched. Exits with 0 when everybody was caught whom FILE promises to catch, and nobody
+    /// honest was refused; with 1 otherwise. Ctrl-C ends it early and prints what there is.
+    Rehearse(Box<rehearse::Rehearse>),
 }
 
 /// An ID is a certificate's SHA-256 fingerprint, an address, a network (192.0.2.0/24, 2001:db8::/48) or a JA4.
@@ -124,5 +132,6 @@ pub fn main() -> ExitCode {
         Command::Reputation { ask: Ask::Clear { id, config } } => reputation::clear(&config, &id),
         Command::Demo { dir, force } => demo::demo(&dir, force),
         Command::Load(flags) => load::load(&flags),
+        Command::Rehearse(flags) => rehearse::rehearse(&flags),
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn fail(what: &str) -> ExitCode {
 }
 
 /// A connection is a descriptor, and its upstream another: take all that the system grants.
-fn descriptors() {
+pub(super) fn descriptors() {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => tracing::debug!(target: "portcullis::run", limit, "file descriptors"),
         Err(error) => tracing::warn!(target: "portcullis::run", %error, "cannot raise the limit of file descriptors"),

@@ -20,6 +20,7 @@ mod read;
 mod reference;
 mod reputation;
 mod route;
+mod staged;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -49,6 +50,7 @@ use self::read::Section;
 use self::reference::ROOT;
 pub use self::reference::{example_toml, reference_markdown};
 pub use self::reputation::{ReputationSpec, RouteReputation};
+pub use self::staged::{Props, Staged, staged};
 use crate::http1;
 use crate::http2;
 use crate::limits::{LimitSpec, Rate, TurnBounds};

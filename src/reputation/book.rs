@@ -247,6 +247,13 @@ impl Book {
         entry.inspect(|entry| entry.clear(rules)).is_some()
     }
 
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        let tables: usize = Kind::ALL.iter().map(|kind| self.table(*kind).heap()).sum();
+        tables + self.0.known.heap() + self.0.vouched.heap()
+    }
+
     pub(super) fn pages(&self) -> &Pages {
         &self.0
     }

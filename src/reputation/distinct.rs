@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::sketch::Sketch;
+#[cfg(test)]
+use super::testing::block;
 
 /// One thing: the end of its hash, and when it was last there.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +80,13 @@ impl Distinct {
         self.forget(now, window);
         let exact = u16::try_from(self.seen.len()).map_or(f32::MAX, f32::from);
         self.many.as_ref().map_or(exact, |many| many.sketch.estimate().max(many.last).max(exact))
+    }
+
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        let many = self.many.as_ref().map_or(0, |_| block(size_of::<Many>()));
+        block(self.seen.capacity() * size_of::<Seen>()) + many
     }
 
     fn forget(&mut self, now: u32, window: u32) {

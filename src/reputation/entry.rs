@@ -13,6 +13,8 @@ use super::rules::Rules;
 use super::score::{Cause, Tally};
 use super::spread::{Arrival, Class, Spread};
 use super::subject::Subject;
+#[cfg(test)]
+use super::testing::block;
 
 /// What is remembered of one subject. A request reads one number of it; what changes it takes a lock for a few
 /// additions.
@@ -196,6 +198,16 @@ impl Entry {
             usual: state.spread.as_ref().and_then(|spread| spread.usual()),
             spread: state.spread.as_mut().map(|spread| spread.counts(open, now, &rules.spread)),
         }
+    }
+
+    /// Bytes of it behind an `Arc`, and of what it points to.
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        let state = self.state.lock();
+        let spread = state.spread.as_ref().map_or(0, |spread| block(size_of::<Spread>()) + spread.heap());
+        let pacing = state.pacing.as_ref().map_or(0, |_| block(size_of::<Pacing>()));
+        // Two counts stand before what an `Arc` has.
+        block(size_of::<Self>() + 2 * size_of::<usize>()) + spread + pacing
     }
 
     pub(super) fn subject(&self) -> Subject {

@@ -174,6 +174,12 @@ impl Known {
         before
     }
 
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().capacity() * size_of::<[u64; WAYS]>()).sum()
+    }
+
     #[expect(clippy::indexing_slicing, reason = "the index is a remainder of the length, which is never zero")]
     fn place(&self, hash: u64) -> (&Mutex<Vec<[u64; WAYS]>>, usize) {
         let set = usize::try_from(hash % self.sets).unwrap_or(0);

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::distinct::{Distinct, Novelty, Pool};
 use super::moment::{Moment, whole_secs};
+#[cfg(test)]
+use super::testing::block;
 
 /// How many clients one certificate is meant for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -95,6 +97,13 @@ impl Spread {
         let (secs, window) = (now.secs(), whole_secs(rules.window));
         let open = u16::try_from(open).map_or(f32::from(u16::MAX), f32::from);
         [self.networks.count(secs, window), self.prints.count(secs, window), open]
+    }
+
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        let usual = self.usual.as_ref().map_or(0, |_| block(size_of::<Usual>()));
+        self.networks.heap() + self.prints.heap() + usual
     }
 
     /// What is usual, if that has been learned or is being learned.

@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use super::entry::Entry;
 use super::moment::Moment;
 use super::subject::Subject;
+#[cfg(test)]
+use super::testing::block;
 
 type Set = Vec<(u64, Arc<Entry>)>;
 
@@ -102,6 +104,20 @@ impl Table {
         for shard in &self.shards {
             shard.lock().iter().flatten().for_each(|(_, entry)| look(entry));
         }
+    }
+
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        let set = |set: &Set| {
+            block(set.capacity() * size_of::<(u64, Arc<Entry>)>())
+                + set.iter().map(|(_, entry)| entry.heap()).sum::<usize>()
+        };
+        let shard = |shard: &Mutex<Vec<Set>>| {
+            let sets = shard.lock();
+            block(sets.capacity() * size_of::<Set>()) + sets.iter().map(set).sum::<usize>()
+        };
+        block(self.shards.len() * size_of::<Mutex<Vec<Set>>>()) + self.shards.iter().map(shard).sum::<usize>()
     }
 
     /// A hash under this table's key, for sketches.

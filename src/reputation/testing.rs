@@ -29,6 +29,15 @@ pub(super) fn identity(subject: &str, issuer: &str, serial: u32, key: u32) -> Id
     }
 }
 
+/// Bytes that the allocator takes for so many: its size classes are four to a doubling, and multiples of 16 below 128.
+pub(super) fn block(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        1..=128 => bytes.next_multiple_of(16),
+        _ => bytes.next_multiple_of(bytes.next_power_of_two() / 8),
+    }
+}
+
 /// A rung for identities, networks and addresses.
 pub(super) fn rung(score: f32, action: Action, minutes: u64) -> Rung {
     Rung {

@@ -313,3 +313,40 @@ fn connections_that_have_ended_are_not_open() {
     }
     assert_eq!(story.book.view(&Subject::Identity(me.fingerprint), story.now(), &story.rules).unwrap().open, 0);
 }
+
+/// What a book of 10,000 identities holds for each of them, all of whom have been in so many networks, with so much
+/// software.
+fn bytes_each(networks: u32, prints: u32, restless: bool) -> usize {
+    const IDENTITIES: u32 = 10_000;
+    let book = Book::new(10_000, crate::clock::Clock::system().now());
+    let rules = Rules { spread: SpreadRules { networks: 1_000, prints: 1_000, ..rules().spread }, ..rules() };
+    let prints: Vec<crate::fingerprint::Ja4> =
+        (0..prints).map(|n| format!("t13d15{n:02}h2_8daaf6152771_e5627efa2ab1").parse().unwrap()).collect();
+    let now = Moment::default();
+    for n in 0..IDENTITIES {
+        let who = device(n);
+        for at in 0..networks {
+            let print = prints.get(usize::try_from(at).unwrap() % prints.len()).copied();
+            let address = v4((n << 8) ^ (at << 24));
+            let arriving = Arriving { identity: Some(&who), class: Class::Device, address, print };
+            let (client, _) = book.admit(&arriving, now, &rules);
+            if restless {
+                let _ = client.request("/", now, &rules);
+                let _ = client.outcome(Outcome::Counted(1.0), now, &rules);
+                let _ = book.stranger(address, Cause::Abuse, 10.0, now, &rules);
+            }
+        }
+    }
+    assert_eq!(book.entries(Kind::Identity), 10_000);
+    // As many as a book of this size has room for.
+    assert!(!restless || (book.entries(Kind::Address), book.entries(Kind::Network)) == (2_500, 1_250));
+    book.heap() / usize::try_from(IDENTITIES).unwrap()
+}
+
+#[test]
+fn a_million_identities_are_a_third_of_a_gigabyte_and_three_quarters_whatever_they_do() {
+    // Nothing grows but by the entry: what holds for each of 10,000 holds for each of a million.
+    let (phones, restless) = (bytes_each(3, 1, false), bytes_each(20, 20, true));
+    assert!((250..=340).contains(&phones), "{phones} bytes each");
+    assert!((500..=720).contains(&restless), "{restless} bytes each");
+}

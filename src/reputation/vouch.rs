@@ -47,6 +47,12 @@ impl Vouched {
         self.generations.iter().any(|words| set(words))
     }
 
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        self.generations.iter().map(|words| words.len() * size_of::<AtomicU64>()).sum()
+    }
+
     fn turn(&self, now: u32) {
         let began = self.began.load(Ordering::Relaxed);
         if now.saturating_sub(began) < LASTS {

@@ -472,6 +472,83 @@ async fn an_operator_asks_and_forgives_on_the_command_line() {
     assert!(nobody.code == Some(1) && nobody.text.contains("nothing is known of 192.0.2.1"), "{nobody:?}");
 }
 
+#[tokio::test]
+async fn banned_software_hears_nothing_at_all_no_server_hello_and_no_alert() {
+    let asked = rung(20, "action = \"drop\"\nfor = \"1h\"\nby = \"fingerprint\"");
+    let scene = Scene::weighing(30, &ladder(&[asked])).await;
+    // What the gate says to a ClientHello and no more.
+    let says = async |hello: Vec<u8>, from: Ipv4Addr| {
+        let mut tcp = scene.connect(from).await.unwrap();
+        tcp.write_all(&hello).await.unwrap();
+        let mut first = [0; 5];
+        let read = tokio::time::timeout(Duration::from_secs(20), tcp.read(&mut first)).await.expect("an end");
+        // Closed with or without a reset: not a byte in either case.
+        read.map(|read| first[..read].to_vec()).unwrap_or_default()
+    };
+    let bot = scene.client("bot");
+    let hello = || Client::with(&scene.world, &bot).hello();
+    let first = says(hello(), elsewhere(1)).await;
+    assert_eq!(first[..2], [22, 3], "a ServerHello");
+    assert_eq!(scene.status(&bot, HERE, "/bad").await, 401);
+    for n in 2..6 {
+        assert_eq!(says(hello(), elsewhere(n)).await, b"", "something was said");
+    }
+    scene.gate.wait_for_metric("portcullis_rejects_total{reason=\"reputation_dropped\"}", 4.0).await;
+    let other = Client::with(&scene.world, &bot).alpn(&["h2"]).hello();
+    assert_eq!(says(other, elsewhere(7)).await[..2], [22, 3], "other software");
+}
+
+#[tokio::test]
+async fn on_the_command_line_every_mistake_is_told_with_its_cause_and_is_a_failure() {
+    let scene = Scene::new(&ladder(&[rung(20, "action = \"reject\"")])).await;
+    let admin = scene.gate.admin.unwrap();
+    let with = |name: &str, admin: &str| {
+        let text = scene.text.replacen("[admin]\naddress = \"127.0.0.1:0\"", admin, 1);
+        scene.world.write(name, &text).to_str().unwrap().to_owned()
+    };
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let socket = scene.world.path().join("nobody.sock");
+    let running = with("running.toml", &format!("[admin]\naddress = \"{admin}\""));
+    let away = with("away.toml", &format!("[admin]\naddress = \"{closed}\""));
+    let no_socket = with("socket.toml", &format!("[admin]\naddress = \"unix:{}\"", socket.display()));
+    let none = with("none.toml", "");
+    let no_token = with("token.toml", &format!("[admin]\naddress = \"{admin}\"\ntoken_file = \"missing-token\""));
+    let wrong = scene.world.write("wrong.toml", "[admin]\nadress = \"127.0.0.1:1\"").to_str().unwrap().to_owned();
+    let unknown = "00".repeat(32);
+    let typo = format!("{}x", "00".repeat(31));
+    for (words, config, told) in [
+        (&["show", &typo][..], &running, "not an ID"),
+        (&["show", "192.0.2"], &running, "not an ID"),
+        (&["show", "192.0.2.0/23"], &running, "not an ID"),
+        (&["clear", "2001:db8::/47"], &running, "not an ID"),
+        (&["show", "../metrics"], &running, "not an ID"),
+        (&["show", &unknown], &running, "nothing is known of 0000"),
+        (&["clear", &unknown], &running, "nothing is known of 0000"),
+        (&["show", "2001:db8::/48"], &running, "nothing is known of 2001:db8::/48"),
+        (&["show", &unknown], &away, "cannot be asked"),
+        (&["clear", &unknown], &away, "cannot be asked"),
+        (&["show"], &away, "cannot be asked"),
+        (&["show"], &no_socket, "nobody.sock cannot be asked"),
+        (&["show"], &none, "no [admin] section"),
+        (&["show"], &no_token, "token of the admin listener cannot be read"),
+        (&["show"], &wrong, "did you mean `address`?"),
+        (&["show"], &"/missing/gate.toml".to_owned(), "/missing/gate.toml: cannot be read"),
+    ] {
+        let mut arguments = vec!["reputation"];
+        arguments.extend(words);
+        arguments.extend(["--config", config]);
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        let said = arguments.join(" ");
+        let ended = tokio::task::spawn_blocking(move || Process::ended(arguments.iter().map(String::as_str)));
+        let ended = ended.await.unwrap();
+        assert_eq!(ended.code, Some(1), "{said}: {}", ended.text);
+        assert!(ended.text.contains(told), "{said}: {told:?} is not in {}", ended.text);
+    }
+    // Without words for whom, `clear` clears nobody.
+    let ended = tokio::task::spawn_blocking(move || Process::ended(["reputation", "clear", "--config", &running]));
+    assert_eq!(ended.await.unwrap().code, Some(2));
+}
+
 fn start(config: &std::path::Path) -> Gate {
     let clock = Clock::adjustable();
     let running = app::start(config.to_owned(), clock.clone()).unwrap();

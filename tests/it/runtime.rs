@@ -80,7 +80,7 @@ async fn a_gate_out_of_descriptors_waits_and_serves_again_when_there_are_some() 
     let (world, backend) = (World::new(), Backend::echo().await);
     for runtime in [&["threads = 1"], &FLAVORS[..]].concat() {
         let mut gate = short_of_descriptors(&world, backend.address, runtime);
-        let hoard: Vec<_> = (0..100).map(|_| TcpStream::connect(gate.address()).unwrap()).collect();
+        let hoard: Vec<_> = (0..80).map(|_| TcpStream::connect(gate.address()).unwrap()).collect();
         let line = gate.line(|line| line.contains("cannot accept"));
         assert!(line.contains("Too many open files"), "{line}");
         assert!(gate.alive());

@@ -144,7 +144,11 @@ fn took(clock: &Clock, since: Instant) -> Duration {
     clock.now().duration_since(since)
 }
 
-async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+/// A connection from this address, or from any.
+///
+/// # Errors
+/// What the system says.
+pub(in crate::tools) async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = source {
         socket.bind(SocketAddr::new(source, 0))?;
@@ -170,6 +174,11 @@ fn nth_address(network: IpNet, number: u64) -> IpAddr {
             Ipv6Addr::from(u128::from(network.network()) + u128::from(number) % count).into()
         }
     }
+}
+
+/// Presents this, whatever the server asks for, and whether or not the key is the certificate's.
+pub(in crate::tools) fn presenting(identity: Option<Arc<CertifiedKey>>) -> Arc<dyn ResolvesClientCert> {
+    Arc::new(Presented(Mutex::new(identity)))
 }
 
 /// The identity that a lane presents next, whatever the server asks for.

@@ -47,7 +47,7 @@ pub enum Phase {
 
 impl Failure {
     /// What an error of a socket that we could not connect means.
-    pub(super) fn connect(error: &io::Error) -> Self {
+    pub(in crate::tools) fn connect(error: &io::Error) -> Self {
         Self::Connect(match error.kind() {
             io::ErrorKind::AddrNotAvailable => "no_address",
             io::ErrorKind::ConnectionRefused => "refused",
@@ -59,7 +59,7 @@ impl Failure {
     }
 
     /// What an error of an established connection means.
-    pub(super) fn io(error: &io::Error) -> Self {
+    pub(in crate::tools) fn io(error: &io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
             Some(TlsError::AlertReceived(alert)) => Self::Alert(alert_name(*alert)),
             Some(TlsError::InvalidCertificate(_)) => Self::Tls("invalid_server_certificate"),
@@ -71,7 +71,7 @@ impl Failure {
     }
 
     /// What an error of HTTP/2 means.
-    pub(super) fn http2(error: &h2::Error) -> Self {
+    pub(in crate::tools) fn http2(error: &h2::Error) -> Self {
         if let Some(error) = error.get_io() {
             return Self::io(error);
         }

@@ -25,6 +25,7 @@ mod target;
 mod timer;
 mod websocket;
 
+pub(in crate::tools) use self::connect::{connect, presenting};
 pub use self::engine::{Live, Running, StartError, start};
 pub use self::failure::{Failure, Phase};
 pub use self::identities::{Identities, IdentityError, Mint, read_password};
