@@ -63,7 +63,7 @@ fn what_is_not_written_is_bounded() {
     assert_eq!((http2.body_timeout, http2.idle_timeout, http2.max_requests), (seconds(30), seconds(75), 10_000));
     assert_eq!((c.body_bytes, c.requests_in_flight), (10 << 20, 10_000));
     let upstream = &c.upstreams[0];
-    assert_eq!((upstream.balance, upstream.max_idle, upstream.eject_after), (Balance::RoundRobin, 64, 5));
+    assert_eq!((upstream.balance, upstream.max_idle, upstream.eject_after), (Balance::RoundRobin, 256, 5));
     assert_eq!((upstream.timeouts.connect, upstream.timeouts.response), (seconds(5), seconds(60)));
     assert_eq!((upstream.timeouts.idle, upstream.timeouts.keep_alive), (seconds(60), seconds(60)));
     assert_eq!(upstream.eject_for, seconds(10));
