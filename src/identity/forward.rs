@@ -1,5 +1,7 @@
 //! Identity headers: rendered once per connection, stamped on every request, never taken from a client.
 
+use std::ops::Range;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -49,11 +51,11 @@ pub struct IdentityHeaders {
     xfcc: Rendered,
 }
 
-/// Some fields, as they are written and one by one. The values share the memory of the lines.
+/// Some fields, as they are written, and where in that each value is. An idle connection keeps them: they are small.
 #[derive(Clone, Debug, Default)]
 struct Rendered {
     lines: Bytes,
-    fields: Box<[(HeaderName, HeaderValue)]>,
+    values: Box<[(&'static HeaderName, Range<u32>)]>,
 }
 
 impl IdentityHeaders {
@@ -69,10 +71,10 @@ impl IdentityHeaders {
         let leaf = leaf.filter(|_| wanted.client_cert);
         let chain = wanted.client_cert_chain && !above.is_empty();
         Self {
-            client_cert: Rendered::one(CLIENT_CERT, leaf.map(|leaf| render::byte_sequence(leaf.as_ref()))),
-            client_cert_chain: Rendered::one(CLIENT_CERT_CHAIN, chain.then(|| render::byte_sequences(above))),
+            client_cert: Rendered::one(&CLIENT_CERT, leaf.map(|leaf| render::byte_sequence(leaf.as_ref()))),
+            client_cert_chain: Rendered::one(&CLIENT_CERT_CHAIN, chain.then(|| render::byte_sequences(above))),
             plain: if wanted.plain { plain(identity) } else { Rendered::default() },
-            xfcc: Rendered::one(XFCC, wanted.xfcc.then(|| render::xfcc_element(identity))),
+            xfcc: Rendered::one(&XFCC, wanted.xfcc.then(|| render::xfcc_element(identity))),
         }
     }
 
@@ -83,7 +85,7 @@ impl IdentityHeaders {
         Self {
             client_cert: Rendered::default(),
             client_cert_chain: Rendered::default(),
-            plain: Rendered::one(VERIFIED, Some("false".to_owned())),
+            plain: Rendered::one(&VERIFIED, Some("false".to_owned())),
             xfcc: Rendered::default(),
         }
     }
@@ -91,8 +93,8 @@ impl IdentityHeaders {
     /// Puts the headers of these formats into a request, in place of any of the same name. Absent
     /// means unknown, so the request must have been [stripped](super::strip()) before. Formats nothing.
     pub fn stamp(&self, formats: Formats, headers: &mut HeaderMap) {
-        for (name, value) in self.wanted(formats).flat_map(|rendered| &rendered.fields) {
-            headers.insert(name.clone(), value.clone());
+        for (name, value) in self.wanted(formats).flat_map(Rendered::fields) {
+            headers.insert(name, value);
         }
     }
 
@@ -115,56 +117,58 @@ impl IdentityHeaders {
 }
 
 impl Rendered {
-    fn one(name: HeaderName, text: Option<String>) -> Self {
+    fn one(name: &'static HeaderName, text: Option<String>) -> Self {
         Self::new([(name, text)])
     }
 
     /// What has no text is left out; so is, of an identity that somebody else made up, what is no header value. What
     /// [`render`] writes and [`super::parse()`] reads is printable ASCII always.
-    fn new<const N: usize>(fields: [(HeaderName, Option<String>); N]) -> Self {
-        let printable = |text: &String| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        let fields = fields.map(|(name, text)| (name, text.filter(printable)));
-        let mut lines = BytesMut::new();
-        for (name, text) in &fields {
-            let Some(text) = text else { continue };
-            for part in [name.as_str(), ": ", text, "\r\n"] {
-                lines.put_slice(part.as_bytes());
-            }
+    fn new<const N: usize>(fields: [(&'static HeaderName, Option<String>); N]) -> Self {
+        let (mut lines, mut values) = (Vec::new(), Vec::with_capacity(N));
+        for (name, text) in fields {
+            let Some(text) = text.filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~'))) else { continue };
+            lines.extend_from_slice(name.as_str().as_bytes());
+            lines.extend_from_slice(b": ");
+            let start = lines.len();
+            lines.extend_from_slice(text.as_bytes());
+            // A certificate is of some kilobytes: see `connection.cert_chain_bytes`.
+            let range = u32::try_from(start).ok().zip(u32::try_from(lines.len()).ok());
+            values.extend(range.map(|(start, end)| (name, start..end)));
+            lines.extend_from_slice(b"\r\n");
         }
-        // A slice of its own, so that the values are no copies and nothing is held that is not used.
-        let lines = Bytes::from(Vec::from(lines).into_boxed_slice());
-        let mut rest = lines.clone();
-        let mut field = |(name, text): (HeaderName, Option<String>)| {
-            let line = rest.split_to(name.as_str().len() + ": ".len() + text?.len() + "\r\n".len());
-            let value = line.slice(name.as_str().len() + ": ".len()..line.len() - "\r\n".len());
-            Some((name, HeaderValue::from_maybe_shared(value).ok()?))
-        };
-        Self { fields: fields.into_iter().filter_map(&mut field).collect(), lines }
+        Self { lines: lines.into_boxed_slice().into(), values: values.into_boxed_slice() }
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&'static HeaderName, HeaderValue)> {
+        self.values.iter().filter_map(|(name, range)| {
+            let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+            Some((*name, HeaderValue::from_maybe_shared(self.lines.slice(range)).ok()?))
+        })
     }
 }
 
 fn plain(identity: &Identity) -> Rendered {
     Rendered::new([
-        (SUBJECT, Some(identity.subject.text.to_string())),
-        (ISSUER, Some(identity.issuer.text.to_string())),
-        (SERIAL, Some(identity.serial.to_string())),
-        (FINGERPRINT, Some(identity.fingerprint.to_string())),
-        (SAN, render::san_list(&identity.names)),
-        (NOT_AFTER, render::rfc3339(identity.not_after)),
-        (VERIFIED, Some("true".to_owned())),
+        (&SUBJECT, Some(identity.subject.text.to_string())),
+        (&ISSUER, Some(identity.issuer.text.to_string())),
+        (&SERIAL, Some(identity.serial.to_string())),
+        (&FINGERPRINT, Some(identity.fingerprint.to_string())),
+        (&SAN, render::san_list(&identity.names)),
+        (&NOT_AFTER, render::rfc3339(identity.not_after)),
+        (&VERIFIED, Some("true".to_owned())),
     ])
 }
 
-const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
-const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
-const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-const SUBJECT: HeaderName = HeaderName::from_static("x-client-cert-subject");
-const ISSUER: HeaderName = HeaderName::from_static("x-client-cert-issuer");
-const SERIAL: HeaderName = HeaderName::from_static("x-client-cert-serial");
-const FINGERPRINT: HeaderName = HeaderName::from_static("x-client-cert-fingerprint");
-const SAN: HeaderName = HeaderName::from_static("x-client-cert-san");
-const NOT_AFTER: HeaderName = HeaderName::from_static("x-client-cert-not-after");
-const VERIFIED: HeaderName = HeaderName::from_static("x-client-cert-verified");
+static CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+static CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
+static XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+static SUBJECT: HeaderName = HeaderName::from_static("x-client-cert-subject");
+static ISSUER: HeaderName = HeaderName::from_static("x-client-cert-issuer");
+static SERIAL: HeaderName = HeaderName::from_static("x-client-cert-serial");
+static FINGERPRINT: HeaderName = HeaderName::from_static("x-client-cert-fingerprint");
+static SAN: HeaderName = HeaderName::from_static("x-client-cert-san");
+static NOT_AFTER: HeaderName = HeaderName::from_static("x-client-cert-not-after");
+static VERIFIED: HeaderName = HeaderName::from_static("x-client-cert-verified");
 
 #[cfg(test)]
 mod tests;
