@@ -3,9 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::AlertDescription;
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 
 use super::record::{ALERT, APPLICATION_DATA, Fault, HANDSHAKE, MOST_PLAIN, Protection};
 use super::rekey::Rekey;
@@ -21,6 +23,10 @@ pub(super) struct Outgoing {
     open: Option<OpenRecord>,
     urgent: bool,
     closed: bool,
+    /// Bytes of text since the client was last left alone, as far as they matter: see [`Self::most`].
+    burst: usize,
+    /// When the buffer was last filled from empty.
+    begun: Instant,
 }
 
 /// A record that still has room.
@@ -28,12 +34,15 @@ pub(super) struct Outgoing {
 struct OpenRecord {
     start: usize,
     text: usize,
+    /// Bytes of text that go into it.
+    most: usize,
 }
 
 impl Outgoing {
     /// `bytes` are records of the handshake that have not been sent: they go out with the first answer.
-    pub(super) const fn new(sealer: Protection, bytes: Vec<u8>) -> Self {
-        Self { sealer, bytes, written: 0, open: None, urgent: false, closed: false }
+    pub(super) fn new(sealer: Protection, bytes: Vec<u8>) -> Self {
+        let begun = Instant::now();
+        Self { sealer, bytes, written: 0, open: None, urgent: false, closed: false, burst: 0, begun }
     }
 
     /// Whether so much waits that no more is taken.
@@ -69,10 +78,11 @@ impl Outgoing {
                 None => self.begin(rest.len(), rekey)?,
             };
             let used = self.bytes.len().saturating_sub(open.text);
-            let (now, later) = rest.split_at(MOST_PLAIN.saturating_sub(used).min(rest.len()));
+            let (now, later) = rest.split_at(open.most.saturating_sub(used).min(rest.len()));
             self.bytes.extend_from_slice(now);
             rest = later;
-            if used.saturating_add(now.len()) == MOST_PLAIN {
+            self.burst = self.burst.saturating_add(now.len());
+            if used.saturating_add(now.len()) == open.most {
                 self.seal()?;
             }
         }
@@ -83,12 +93,25 @@ impl Outgoing {
         if self.sealer.is_worn() {
             rekey.renew(self)?;
         }
-        let start = self.bytes.len();
-        self.bytes.reserve(expected.saturating_add(expected / MOST_PLAIN * OVERHEAD).saturating_add(OVERHEAD));
+        let (start, most) = (self.bytes.len(), self.most());
+        self.bytes.reserve(expected.saturating_add(expected / most * OVERHEAD).saturating_add(OVERHEAD));
         self.sealer.begin(&mut self.bytes);
-        let open = OpenRecord { start, text: self.bytes.len() };
+        let open = OpenRecord { start, text: self.bytes.len(), most };
         self.open = Some(open);
         Ok(open)
+    }
+
+    /// How much text goes into the next record. A client can use nothing of a record before it has all of it: so behind a
+    /// pause, when the network takes little at a time (RFC 5681 §4.1), a response begins with small ones.
+    fn most(&mut self) -> usize {
+        if self.bytes.is_empty() {
+            let now = Instant::now();
+            if now.saturating_duration_since(self.begun) >= PAUSE {
+                self.burst = 0;
+            }
+            self.begun = now;
+        }
+        if self.burst < SLOW_START { SMALL } else { MOST_PLAIN }
     }
 
     fn seal(&mut self) -> Result<(), Fault> {
@@ -161,6 +184,16 @@ impl Outgoing {
 
 /// What may wait: what one write to a socket takes.
 const FULL: usize = 64 * 1024;
+
+/// Three segments of a usual network: whole responses fit, and of longer ones something is there with the first flight.
+const SMALL: usize = 4 * 1024;
+
+/// How much goes in small records: the first two flights of a connection (RFC 6928: ten segments, then twenty).
+const SLOW_START: usize = 40 * 1024;
+
+/// How long nothing was sent, before it begins slowly again: as long as the timeout after which TCP does, at its first value (RFC 6298
+/// §2.1).
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a record adds to its text, at most: header, explicit nonce, type, tag.
 const OVERHEAD: usize = 5 + 8 + 1 + 16;

@@ -1,6 +1,7 @@
 //! The record layer against rustls' own on the other side.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -168,6 +169,39 @@ async fn many_small_writes_are_one_record_and_one_write() {
     let count = pipe.read(&mut raw).await.unwrap();
     // No ticket is waiting here: what the server sent is one record with one header, one type and one tag.
     assert_eq!(count, 5 + 1_000 + 1 + 16);
+}
+
+/// The lengths of the records that wait in `pipe`, with what protects them.
+async fn records(pipe: &mut DuplexStream) -> Vec<usize> {
+    let mut raw = vec![0; 1_000_000];
+    let count = pipe.read(&mut raw).await.unwrap();
+    let (mut rest, mut lengths) = (&raw[..count], Vec::new());
+    while let Some(length) = record::length(rest).unwrap() {
+        lengths.push(length - 5);
+        rest = &rest[length..];
+    }
+    lengths
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_begins_with_small_records_when_nothing_was_sent_for_a_while() {
+    let world = World::new();
+    let (client, mut server) = world.connect(aes13(), 1_000_000, u64::MAX).await;
+    let (mut pipe, _) = client.into_inner();
+    for pause in [Duration::ZERO, Duration::from_secs(1)] {
+        tokio::time::advance(pause).await;
+        // More than waits at once: the buffer is written when it is full, and goes on as it was.
+        server.write_all(&pattern(200_000)).await.unwrap();
+        server.flush().await.unwrap();
+        let lengths = records(&mut pipe).await;
+        assert_eq!(lengths[..10], [4_096 + 17; 10], "{lengths:?}");
+        assert_eq!(lengths[10], 16_384 + 17, "{lengths:?}");
+    }
+    // Without a pause it goes on with large ones.
+    server.write_all(&pattern(100_000)).await.unwrap();
+    server.flush().await.unwrap();
+    let lengths = records(&mut pipe).await;
+    assert_eq!(lengths[..3], [16_384 + 17; 3], "{lengths:?}");
 }
 
 #[tokio::test]
