@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use portcullis::identity::{Bounds, Formats, IdentityHeaders, parse, strip};
 use portcullis::tools::pki::{Authority, KeyKind, LeafSpec, Name, Validity};
@@ -44,6 +45,15 @@ pub fn cases() -> Vec<Case> {
         }),
         stamp("plain", plain),
         stamp("all", ALL),
+        // As it is done towards HTTP/1.1.
+        case("headers/write/plain", move || {
+            let (identity, mut out) = (identity(ALL), BytesMut::with_capacity(4096));
+            Box::new(move || {
+                out.clear();
+                identity.write(black_box(plain), &mut out);
+                black_box(&out);
+            })
+        }),
     ]
 }
 
