@@ -1,9 +1,11 @@
 //! `portcullis rehearse`: a stage, a gate on it, and a score card.
 
+use std::future::poll_fn;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
+use std::task::Poll;
 use std::time::Duration;
 
 use clap::Args;
@@ -100,18 +102,21 @@ fn played(flags: &Rehearse) -> Result<Card, ExitCode> {
 fn enough() -> io::Result<watch::Receiver<bool>> {
     let ((say, said), (report, reported)) = (watch::channel(false), mpsc::channel());
     runtime::aside("signals", move || async move {
-        let signals = signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
+        // A terminal that is closed leaves the folder to be cleaned up, too.
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let signals: io::Result<Vec<_>> = kinds.into_iter().map(signal).collect();
         let (outcome, signals) = match signals {
             Ok(signals) => (Ok(()), Some(signals)),
             Err(error) => (Err(error), None),
         };
         // Who waits for it is below.
         let _ = report.send(outcome);
-        let Some((mut int, mut term)) = signals else { return };
-        tokio::select! {
-            _ = int.recv() => {}
-            _ = term.recv() => {}
-        }
+        let Some(mut signals) = signals else { return };
+        poll_fn(|cx| {
+            let heard = signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
+            if heard { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
         say.send_replace(true);
         // As long as somebody may ask.
         say.closed().await;

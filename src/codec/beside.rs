@@ -133,6 +133,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_aside_goes_on_when_it_has_used_up_its_budget() {
+        // tokio lets a task do so much in one turn, and wakes whoever wanted more by its waker: the bell.
+        let aside = async {
+            for _ in 0..10_000 {
+                tokio::task::consume_budget().await;
+            }
+        };
+        let both = tokio::time::timeout(Duration::from_secs(30), Beside::new(pending::<()>(), aside));
+        assert!(matches!(both.await, Ok(First::Aside(()))));
+    }
+
+    #[tokio::test]
+    async fn a_waker_that_outlives_both_wakes_nobody_and_breaks_nothing() {
+        let (keep, kept) = (Mutex::new(None), Mutex::new(None));
+        let aside = poll_fn(|cx| {
+            keep.lock().replace(cx.waker().clone());
+            Poll::<()>::Pending
+        });
+        let main = poll_fn(|cx| match kept.lock().replace(cx.waker().clone()) {
+            None => Poll::Pending,
+            Some(_) => Poll::Ready(()),
+        });
+        let mut both = Box::pin(Beside::new(main, aside));
+        assert!(both.as_mut().now_or_never().is_none());
+        assert!(matches!(both.await, First::Main(())));
+        let waker = keep.lock().take().unwrap();
+        waker.wake_by_ref();
+        std::thread::spawn(|| waker.wake()).join().unwrap();
+    }
+
+    #[tokio::test]
     async fn no_news_is_lost_whenever_it_comes() {
         for _ in 0..2_000 {
             let (tell, mut told) = watch::channel(0);

@@ -100,8 +100,9 @@ const NEVER_TRAILERS: [HeaderName; 27] = [
     WWW_AUTHENTICATE,
 ];
 
-/// Names without a constant in `http`: hop-by-hop by custom, and what proxies say about the client.
-const NEVER_TRAILERS_CUSTOM: [&str; 5] = ["keep-alive", "proxy-connection", "x-forwarded-", "x-real-ip", "client-cert"];
+/// Names without a constant in `http`: hop-by-hop by custom, and what proxies say about the client and the request.
+const NEVER_TRAILERS_CUSTOM: [&str; 6] =
+    ["keep-alive", "proxy-connection", "x-forwarded-", "x-real-ip", "x-request-id", "client-cert"];
 
 #[cfg(test)]
 mod tests {
@@ -160,6 +161,7 @@ mod tests {
             "authorization",
             "cookie",
             "x-forwarded-for",
+            "x-request-id",
             "client-cert-chain",
             "te",
         ] {

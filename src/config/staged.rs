@@ -48,7 +48,7 @@ pub fn staged(text: &str, props: &Props) -> Result<Staged, String> {
     }
     replaced.push("host.certificate: minted, for the same names".to_owned());
     trust(&mut root, props, &mut replaced)?;
-    upstreams(&mut root, props, &mut replaced);
+    upstreams(&mut root, props, &mut replaced)?;
     let reputation = section(&mut root, "reputation");
     let has_ladder = reputation.as_ref().is_some_and(|reputation| reputation.contains_key("ladder"));
     if let Some(reputation) = reputation.filter(|reputation| reputation.contains_key("state")) {
@@ -78,8 +78,8 @@ fn listeners(root: &mut Table, replaced: &mut Vec<String>) {
 }
 
 fn trust(root: &mut Table, props: &Props, replaced: &mut Vec<String>) -> Result<(), String> {
-    for (name, (anchor, crl)) in &props.trust {
-        let Some(store) = section(root, "trust").and_then(|all| section(all, name)) else { continue };
+    for (name, store) in named(root, "trust")? {
+        let (anchor, crl) = props.trust.get(name).ok_or_else(|| unknown("trust", name))?;
         store.insert("anchors".to_owned(), path(anchor)?);
         replaced.push(format!("trust.{name}.anchors: a CA that was made for this and is thrown away"));
         let strict = store.get("crl_missing").and_then(Value::as_str) == Some("reject");
@@ -110,9 +110,9 @@ fn trust(root: &mut Table, props: &Props, replaced: &mut Vec<String>) -> Result<
     Ok(())
 }
 
-fn upstreams(root: &mut Table, props: &Props, replaced: &mut Vec<String>) {
-    for (name, server) in &props.upstreams {
-        let Some(upstream) = section(root, "upstream").and_then(|all| section(all, name)) else { continue };
+fn upstreams(root: &mut Table, props: &Props, replaced: &mut Vec<String>) -> Result<(), String> {
+    for (name, upstream) in named(root, "upstream")? {
+        let server = props.upstreams.get(name).ok_or_else(|| unknown("upstream", name))?;
         let servers = match upstream.get("servers") {
             Some(Value::Array(servers)) => servers.first(),
             other => other,
@@ -123,6 +123,21 @@ fn upstreams(root: &mut Table, props: &Props, replaced: &mut Vec<String>) {
         upstream.remove("tls");
         replaced.push(format!("upstream.{name}.servers: a synthetic backend"));
     }
+    Ok(())
+}
+
+/// Every table below `key` with its name: what has no prop must not be left as it is, for it leads to the installation.
+fn named<'a>(root: &'a mut Table, key: &str) -> Result<Vec<(&'a str, &'a mut Table)>, String> {
+    let all = section(root, key).into_iter().flatten();
+    let table = |(name, value): (&'a String, &'a mut Value)| match value.as_table_mut() {
+        Some(table) => Ok((name.as_str(), table)),
+        None => Err(unknown(key, name)),
+    };
+    all.map(table).collect()
+}
+
+fn unknown(key: &str, name: &str) -> String {
+    format!("{key}.{name} was not there when the file was read before: try again once nobody writes it")
 }
 
 /// The tables of a list of tables, or the one there is.
@@ -203,6 +218,14 @@ mod tests {
             assert!(staged.replaced.iter().any(|line| line.contains(what)), "{what} in {:?}", staged.replaced);
         }
         assert!(staged.has_ladder);
+    }
+
+    #[test]
+    fn a_store_or_an_upstream_that_came_between_two_looks_at_the_file_is_not_left_as_it_is() {
+        for more in ["[trust.late]\nanchors = \"ca.pem\"\n", "[upstream.late]\nservers = \"http://10.0.0.1\"\n"] {
+            let told = staged(&format!("{}\n{more}", whole()), &props()).unwrap_err();
+            assert!(told.contains(".late was not there when the file was read before"), "{told}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::codec::fields;
 use crate::http2;
 use crate::identity;
 use crate::limits::RequestPermit;
@@ -75,11 +76,15 @@ impl Body for Counted {
     }
 }
 
-/// Trailers may not say what only the gate says: a backend may merge them into its header fields
-/// (RFC 9110 §6.5.1).
+/// Trailers may say neither what only the gate says nor what was judged at the head: a backend may merge them into its
+/// header fields (RFC 9110 §6.5.1). The codec of HTTP/1.1 sees to the latter itself, that of HTTP/2 does not.
 fn cleaned(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
+            let never: Vec<_> = trailers.keys().filter(|name| !fields::may_trail(name)).cloned().collect();
+            for name in never {
+                trailers.remove(name);
+            }
             identity::strip(&mut trailers);
             forwarded::strip(&mut trailers);
             hop::strip_request(&mut trailers);

@@ -59,6 +59,26 @@ fn a_change_in_the_middle_of_a_round_reaches_all_beginning_with_those_who_were_t
 }
 
 #[test]
+fn changes_that_never_stop_keep_nobody_waiting_for_longer_than_a_round() {
+    for often in 1..7 {
+        let rounds = Rounds::default();
+        let places: Vec<_> = (0..320).map(|_| rounds.join()).collect();
+        // One of each lot, and how many were told since it was.
+        let mut lots: Vec<_> = places.iter().step_by(8).map(|place| (place.news(), 0)).collect();
+        for telling in 0..1000 {
+            if telling % often == 0 {
+                rounds.change();
+            }
+            rounds.next().unwrap().ring();
+            for (news, waited) in &mut lots {
+                *waited = if hears(news) { 0 } else { *waited + 1 };
+                assert!(*waited < 40, "a change every {often}");
+            }
+        }
+    }
+}
+
+#[test]
 fn places_that_are_left_are_taken_again_and_no_lot_is_ever_too_full() {
     let rounds = Rounds::default();
     let mut places: Vec<_> = (0..1000).map(|_| rounds.join()).collect();

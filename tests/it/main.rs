@@ -50,6 +50,7 @@ mod runtime;
 mod smoke;
 mod smuggling;
 mod stack;
+mod stamps;
 mod status;
 mod storm;
 mod upstreams;

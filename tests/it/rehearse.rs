@@ -1,7 +1,7 @@
 //! `portcullis rehearse`: whole processes that play whole configurations.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -244,21 +244,24 @@ fn a_ladder_that_is_too_strict_is_told_by_the_names_of_those_it_hits() {
 #[test]
 fn interrupting_it_prints_what_there_is_and_leaves_nothing_behind() {
     let scene = Scene::new(&format!("{GATE}{LADDER}"));
-    let temporary = tempfile::tempdir().unwrap();
-    let mut command = Process::command(["rehearse", "--config", scene.file.to_str().unwrap(), "--minutes", "30"]);
-    command.env("TMPDIR", temporary.path());
-    let process = Process::spawn(command);
-    let (began, stage) = (std::time::Instant::now(), temporary.path());
-    // It listens to signals before it sets its stage.
-    while fs::read_dir(stage).unwrap().count() == 0 {
-        assert!(began.elapsed().as_secs() < 30, "no stage");
-        std::thread::yield_now();
+    // A closed terminal interrupts it too; and a folder for temporary files may be named from where one is.
+    for (signal, relative) in [("INT", false), ("TERM", true), ("HUP", false)] {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut command = Process::command(["rehearse", "--config", scene.file.to_str().unwrap(), "--minutes", "30"]);
+        command.current_dir(temporary.path()).env("TMPDIR", if relative { Path::new(".") } else { temporary.path() });
+        let process = Process::spawn(command);
+        let (began, stage) = (std::time::Instant::now(), temporary.path());
+        // It listens to signals before it sets its stage.
+        while fs::read_dir(stage).unwrap().count() == 0 {
+            assert!(began.elapsed().as_secs() < 30, "no stage");
+            std::thread::yield_now();
+        }
+        process.signal(signal);
+        let ended = process.wait();
+        assert!(fs::read_dir(stage).unwrap().count() == 0, "something is left of the stage after {signal}");
+        assert_eq!(ended.code, Some(1), "{signal}: {}", ended.text);
+        assert!(ended.text.contains("ended early: nothing can be said"), "{signal}: {}", ended.text);
     }
-    process.signal("INT");
-    let ended = process.wait();
-    assert!(fs::read_dir(stage).unwrap().count() == 0, "something is left of the stage");
-    assert_eq!(ended.code, Some(1), "{}", ended.text);
-    assert!(ended.text.contains("ended early: nothing can be said"), "{}", ended.text);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Messages that two programs could read differently: refused, and never a second request.
 
 use crate::harness::frames::{DATA, END_STREAM, Frames, GOAWAY, HEADERS, RST_STREAM, frame, get, headers, post};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::harness::{Backend, Client, Gate, ROUTE, Recorder, World};
 
 /// What an attacker wants the backend to see as a request of its own.
@@ -356,5 +358,37 @@ async fn pseudo_fields_in_trailers_and_late_heads_are_refused() {
             end.kind != HEADERS || trailers[0].0 == "transfer-encoding" || end.status() != "200",
             "{trailers:?} {end:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn requests_that_come_one_behind_the_other_and_in_any_pieces_are_answered_each_once() {
+    let world = World::new();
+    let backend = Backend::echo().await;
+    let gate = Gate::start(&world, &world.config(backend.address));
+    let requests = "GET /1 HTTP/1.1\r\nhost: api.test\r\n\r\n\
+        POST /2 HTTP/1.1\r\nhost: api.test\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n\
+        2\r\nhi\r\n0\r\n\r\n\
+        POST /3 HTTP/1.1\r\nhost: api.test\r\ncontent-length: 5\r\n\r\nthree\
+        GET /4 HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n";
+    for size in [1, 7, 53, 64, requests.len()] {
+        let stream = Client::good(&world).connect(&gate).await.unwrap();
+        let (mut read, mut write) = tokio::io::split(stream);
+        let sending = async {
+            for piece in requests.as_bytes().chunks(size) {
+                // A record each, and a turn for the gate, which runs beside us.
+                write.write_all(piece).await.unwrap();
+                write.flush().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut answers = Vec::new();
+        let reading = async { drop(read.read_to_end(&mut answers).await) };
+        tokio::time::timeout(std::time::Duration::from_secs(30), async { tokio::join!(sending, reading) })
+            .await
+            .unwrap_or_else(|_| panic!("pieces of {size}"));
+        let answers = String::from_utf8_lossy(&answers);
+        assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 4, "pieces of {size}: {answers}");
+        assert!(answers.matches("HTTP/1.1 ").count() <= 5, "pieces of {size}: {answers}");
     }
 }

@@ -75,7 +75,8 @@ impl Folder {
         let mut chance = [0; 8];
         aws_lc_rs::rand::fill(&mut chance).map_err(io::Error::other)?;
         let name = format!("portcullis-rehearsal-{:016x}", u64::from_be_bytes(chance));
-        let path = std::env::temp_dir().join(name);
+        // Whole: in a file in it, a part of a path would begin there (see `config`), and not where this began.
+        let path = std::path::absolute(std::env::temp_dir())?.join(name);
         // Fails if it is there, whosever it is.
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
