@@ -14,8 +14,7 @@ use crate::gate::{Client, Gate, Outcome, ask, backend, certificates};
 const LONG: Duration = Duration::from_secs(8);
 /// Requests that the gate lets the backend have at once.
 const IN_FLIGHT: usize = 64;
-const TOP: &str =
-    "[connection]\nhandshakes_per_address = \"1000000/s\"\nper_address = 1000000\n[http]\nrequests_in_flight = 64\n";
+const TOP: &str = "[connection]\nhandshakes_per_address = \"1000000/s\"\nper_address = 1000000\nmax_requests = 1000000000\n[http]\nrequests_in_flight = 64\n";
 
 pub(crate) async fn run(wants: impl Fn(&str) -> bool) {
     let backend = backend();

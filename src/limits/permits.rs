@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::gcra::{Gcra, Outcome};
 use super::limit::network;
@@ -51,6 +51,8 @@ struct Counts {
     /// Handshakes under way, by address.
     shaking: Arc<Addresses>,
     requests: Arc<Gauge>,
+    /// Requests that are refused, and wait for their refusal.
+    refused: Arc<Gauge>,
 }
 
 /// The rate of handshakes an address may have, and its counts.
@@ -89,6 +91,10 @@ pub struct RequestPermit {
     _held: Held,
 }
 
+/// How many refused requests wait at a time for their refusal: a waiting one is some kilobytes, so all are no more than a few
+/// thousand idle connections.
+const REFUSED: u32 = 4096;
+
 impl Permits {
     /// Nothing is under way yet.
     #[must_use]
@@ -103,13 +109,14 @@ impl Permits {
             shaking: Addresses::new(pace.burst),
             pace: ArcSwap::from_pointee(pace),
             requests: Gauge::new(bounds.requests_in_flight),
+            refused: Gauge::new(REFUSED),
         }))
     }
 
     /// Other bounds for the same counts. What is under way goes on, also beyond a bound that is now lower; the
     /// handshake rate starts afresh if (and only if) it is another one.
     pub fn set_bounds(&self, bounds: PermitBounds) {
-        let Counts { clock, connections, addresses, silent, pace, handshakes, shaking, requests } = &*self.0;
+        let Counts { clock, connections, addresses, silent, pace, handshakes, shaking, requests, .. } = &*self.0;
         connections.set_bound(bounds.max_connections);
         addresses.set_bound(bounds.per_address);
         silent.set_bound(bounds.silent);
@@ -185,7 +192,8 @@ impl Permits {
     }
 
     /// The same, for a request that may wait for so long until another one ends. As many may wait as may be under way.
-    /// Whoever is refused has waited: a client that asks again at once cannot make the gate busy with refusals.
+    /// Whoever is refused has waited, as long as fewer than [`REFUSED`] do: a client that asks again at once cannot make the gate
+    /// busy with refusals, of which it could write tens of thousands a second and do nothing else.
     ///
     /// # Errors
     ///
@@ -193,7 +201,12 @@ impl Permits {
     pub async fn request_within(&self, wait: Duration) -> Result<RequestPermit, Reject> {
         match timeout(wait, self.0.requests.wait()).await {
             Ok(Some(held)) => Ok(RequestPermit { _held: held }),
-            Ok(None) => Err(Reject::new(Reason::RequestsInFlight, "and as many wait")),
+            Ok(None) => {
+                if let Some(_place) = self.0.refused.hold() {
+                    sleep(wait).await;
+                }
+                Err(Reject::new(Reason::RequestsInFlight, "and as many wait"))
+            }
             Err(_) => Err(Reject::new(Reason::RequestsInFlight, format!("for {wait:?}"))),
         }
     }
@@ -422,7 +435,8 @@ mod tests {
         let mut next = Box::pin(permits.request_within(second * 2));
         assert!(first.as_mut().now_or_never().is_none() && next.as_mut().now_or_never().is_none());
         assert_eq!(permits.requests_waiting(), 2);
-        assert_eq!(reason(permits.request_within(second).await), Some(Reason::RequestsInFlight), "as many wait as may");
+        let refused = permits.request_within(Duration::ZERO).await;
+        assert_eq!(reason(refused), Some(Reason::RequestsInFlight), "as many wait as may");
         drop(held.next());
         assert_eq!(reason(permits.request()), Some(Reason::RequestsInFlight), "nobody jumps the queue");
         assert!(next.as_mut().now_or_never().is_none());
@@ -431,6 +445,23 @@ mod tests {
         assert_eq!((permits.requests_waiting(), permits.requests_under_way()), (0, 2));
         drop((first, held));
         assert_eq!(reason(permits.request()), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_has_waited_unless_too_many_do() {
+        let permits = permits();
+        let _held = [(); 2].map(|()| permits.request().unwrap());
+        let wait = Duration::from_millis(100);
+        let mut waiting: Vec<_> = (0..2 + REFUSED).map(|_| Box::pin(permits.request_within(wait))).collect();
+        assert!(waiting.iter_mut().all(|waiting| waiting.as_mut().now_or_never().is_none()));
+        let one_more = permits.request_within(wait).now_or_never().expect("a refusal at once");
+        assert_eq!(reason(one_more), Some(Reason::RequestsInFlight));
+        let started = tokio::time::Instant::now();
+        for waiting in waiting {
+            assert_eq!(reason(waiting.await), Some(Reason::RequestsInFlight));
+        }
+        assert!(started.elapsed() >= wait);
+        assert_eq!(permits.0.refused.used(), 0);
     }
 
     #[tokio::test]

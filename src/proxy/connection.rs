@@ -104,7 +104,7 @@ async fn establish(
     record: &mut ConnectionRecord,
 ) -> Result<Talk, Turned> {
     let admitted = admit(stream, arrival, index, &worker, record).await?;
-    Ok(converse(admitted, worker, busy))
+    Ok(converse(admitted, &worker, busy))
 }
 
 async fn admit(
@@ -202,12 +202,12 @@ async fn in_turn(
 
 /// Speaks HTTP until the client, the certificate, the drain or a bound ends it. What is only needed to begin is gone when
 /// this returns: the future is what an idle connection keeps.
-fn converse(admitted: Admitted, worker: Worker, busy: Busy) -> Talk {
+fn converse(admitted: Admitted, worker: &Worker, busy: Busy) -> Talk {
     let Admitted { stream, protocol, peer, behaviour, snapshot, permit, place } = admitted;
     let ages = Ages::of(&snapshot);
     let (clock, drain) = (worker.shared.clock.clone(), worker.shared.drain.clone());
     let http2_print = Arc::clone(&peer.who.http2);
-    let exchange = Arc::new(Exchange::new(peer, behaviour, worker, place));
+    let exchange = Arc::new(Exchange::new(peer, behaviour, place));
     let ((stop, stopped), (cut, is_cut)) = (watch::channel(false), watch::channel(false));
     let mut talk: Talk = match protocol {
         Protocol::Http2 => {
@@ -287,12 +287,19 @@ async fn age(exchange: &Exchange, ages: Ages, clock: &Clock, drain: Drain, stop:
             Err(reject) => return Over::Trust { reject, since: exchange.unwelcome_since() },
         };
         timed = false;
+        // One timer for all three: an idle connection keeps it.
+        let next = if asked { life.end } else { life.end.min(life.notice) };
         tokio::select! {
             () = drain.started(), if !asked => asked = true,
-            () = sleep_until(life.notice), if !asked => asked = true,
-            () = sleep_until(ages.end) => return Over::Life,
-            // A certificate has ended, or a list: `welcome` says so, or knows better by now.
-            () = sleep_until(life.end) => timed = true,
+            () = sleep_until(next) => {
+                let now = Instant::now();
+                if now >= ages.end {
+                    return Over::Life;
+                }
+                asked |= now >= life.notice;
+                // A certificate has ended, or a list: `welcome` says so, or knows better by now.
+                timed = now >= life.end;
+            }
             () = news.changed() => {}
         }
         if asked {

@@ -31,7 +31,8 @@ pub(super) const CLIENT_REPUTATION: HeaderName = HeaderName::from_static("x-clie
 #[derive(Debug)]
 pub(super) struct Behaviour {
     client: Client,
-    worker: Worker,
+    /// The seat's share of the gate, also for the requests.
+    pub(super) worker: Worker,
     /// Where its certificate would be denied.
     trust: Option<Box<str>>,
     identity: Option<Arc<Identity>>,

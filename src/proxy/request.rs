@@ -15,7 +15,7 @@ use super::reputation::{Behaviour, CLIENT_REPUTATION, Treatment};
 use super::rounds::{News, Place};
 use super::stamp::Stamp;
 use super::tunnel::{Question, Tunnel};
-use super::{Worker, plausible, respond};
+use super::{plausible, respond};
 use crate::http1::{self, Answer, EarlyResponses, Seen};
 use crate::http2;
 use crate::identity;
@@ -36,14 +36,13 @@ use crate::upstream::{Upstream, UpstreamBody};
 pub(super) struct Exchange {
     peer: Peer,
     behaviour: Behaviour,
-    worker: Worker,
     place: Place,
 }
 
 impl Exchange {
     /// `place` was taken before the snapshot that `peer` was established under.
-    pub(super) fn new(peer: Peer, behaviour: Behaviour, worker: Worker, place: Place) -> Self {
-        Self { peer, behaviour, worker, place }
+    pub(super) fn new(peer: Peer, behaviour: Behaviour, place: Place) -> Self {
+        Self { peer, behaviour, place }
     }
 
     /// News of every snapshot after the one of the handshake, when it is this connection's turn.
@@ -62,7 +61,7 @@ impl Exchange {
     /// # Errors
     /// Why the connection must end now.
     pub(super) fn welcome(&self) -> Result<Option<Ends>, Reject> {
-        let snapshot = self.worker.shared.published.current();
+        let snapshot = self.behaviour.worker.shared.published.current();
         let host = self.peer.stand(&snapshot)?;
         Ok(self.peer.ends(&snapshot, host))
     }
@@ -70,19 +69,19 @@ impl Exchange {
     /// Since when the connection, which is not welcome, has not been: since the first snapshot after the last one
     /// that welcomed it; or since now, if something has just ended.
     pub(super) fn unwelcome_since(&self) -> Instant {
-        let shared = &self.worker.shared;
+        let shared = &self.behaviour.worker.shared;
         shared.published.first_after(self.peer.judged_by()).unwrap_or_else(|| shared.clock.now())
     }
 
     /// The connection has ended because of what was so since `since`.
     pub(super) fn enforced(&self, since: Instant) {
-        let shared = &self.worker.shared;
+        let shared = &self.behaviour.worker.shared;
         shared.telemetry.metrics.enforced(shared.clock.now().saturating_duration_since(since));
     }
 
     /// Resolves once a snapshot would no longer permit `tunnel`: its request was permitted by an older one.
     pub(super) async fn forbidden(&self, asked: &Question) -> Reject {
-        let published = &self.worker.shared.published;
+        let published = &self.behaviour.worker.shared.published;
         let mut news = self.news();
         loop {
             if let Err(reject) = self.permits(asked, &published.current()) {
@@ -109,7 +108,7 @@ impl Exchange {
     /// One request, from its head to the head of its answer. The first line holds the only load
     /// of the snapshot: nothing below can see half of a reload.
     async fn answer(&self, request: Request<RequestBody>, early: EarlyResponses) -> Answer<ResponseBody, Tunnel> {
-        let shared = &self.worker.shared;
+        let shared = &self.behaviour.worker.shared;
         let snapshot = shared.published.current();
         let mut record = shared.telemetry.request(&self.peer.who, request.method().clone());
         match self.attempt(request, early, &snapshot, &mut record).await {
@@ -135,7 +134,7 @@ impl Exchange {
         let id = request_id::assign(&mut parts.headers, self.peer.trust(snapshot));
         record.id = Some(id.clone());
         self.peer.stand(snapshot)?;
-        let permits = &self.worker.shared.permits;
+        let permits = &self.behaviour.worker.shared.permits;
         let in_flight = match permits.request() {
             Ok(permit) => permit,
             // Boxed: requests that find room do not carry it.
@@ -169,7 +168,8 @@ impl Exchange {
             early.send(status, &headers);
         };
         let to = authority.to_str().map_err(|_| Reject::from(Reason::AuthorityInvalid))?;
-        let mut response = upstream.send(&asked.permit, self.worker.seat.0, (to, &stamp), request, &hint).await?;
+        let mut response =
+            upstream.send(&asked.permit, self.behaviour.worker.seat.0, (to, &stamp), request, &hint).await?;
         record.answered();
         let took = record.upstream_time.unwrap_or_default().saturating_sub(treatment.delay.unwrap_or_default());
         self.behaviour.answered(snapshot, route, (response.status().as_u16(), response.headers()), took);
@@ -264,7 +264,7 @@ impl Exchange {
         headers.remove(EXPECT);
         let spoofed = identity::strip(headers);
         if spoofed > 0 {
-            self.worker.shared.telemetry.metrics.spoofed(spoofed);
+            self.behaviour.worker.shared.telemetry.metrics.spoofed(spoofed);
         }
         let rfc7239 = if snapshot.forwarded.rfc7239 { Rfc7239::Send } else { Rfc7239::Omit };
         let forwarded = match self.peer.trust(snapshot) {
@@ -350,7 +350,7 @@ impl http1::Handler for Exchange {
     fn refused(&self, reject: Reject, seen: Seen<'_>) -> Response<ResponseBody> {
         self.misbehaved(reject.reason);
         let method = seen.method.and_then(|method| method.parse().ok()).unwrap_or_default();
-        let mut record = self.worker.shared.telemetry.request(&self.peer.who, method);
+        let mut record = self.behaviour.worker.shared.telemetry.request(&self.peer.who, method);
         record.uri = seen.target.and_then(|target| target.parse().ok());
         respond::refusal(reject, record)
     }

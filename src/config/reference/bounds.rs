@@ -165,7 +165,7 @@ pub(crate) static HTTP: Table = Table {
             "request_wait",
             duration(Duration::ZERO, Duration::from_mins(1)),
             Default(r#""100ms""#),
-            "How long a request waits for another one to end before it is refused; as many wait as may be in flight.",
+            "How long a request waits for another one to end before it is refused; as many wait as may be in flight, and 4096 more wait as long for their refusal.",
         ),
     ],
 };
