@@ -192,7 +192,7 @@ impl Permits {
     }
 
     /// The same, for a request that may wait for so long until another one ends. As many may wait as may be under way.
-    /// Whoever is refused has waited, as long as fewer than [`REFUSED`] do: a client that asks again at once cannot make the gate
+    /// Whoever is refused has waited, as long as fewer than 4,096 do: a client that asks again at once cannot make the gate
     /// busy with refusals, of which it could write tens of thousands a second and do nothing else.
     ///
     /// # Errors
