@@ -28,6 +28,9 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// promised, what is left is for the farewells.
 const SLACK: Duration = Duration::from_millis(200);
 
+/// How many lots are told together then: between two turns of everybody else, however late it is.
+const TOGETHER: u32 = 32;
+
 /// The connections of one seat. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Rounds(Arc<Mutex<Lots>>);
@@ -125,6 +128,7 @@ impl Rounds {
         // The sender lives as long as the process.
         while changes.changed().await.is_ok() {
             let mut pace = Pace::begin(self.change());
+            let mut together = 0;
             while let Some(lot) = self.next() {
                 lot.ring();
                 pace.told();
@@ -133,9 +137,11 @@ impl Rounds {
                     // Those who were told already are told again, behind those who were not.
                     pace.follow(self.change());
                 }
-                if pace.is_late() {
+                together += 1;
+                if pace.is_late() && together < TOGETHER {
                     continue;
                 }
+                together = 0;
                 // Behind everything that is ready to run now, the lot included.
                 tokio::task::yield_now().await;
                 pace.wait().await;

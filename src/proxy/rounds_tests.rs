@@ -142,6 +142,25 @@ async fn no_more_than_a_lot_is_judged_between_two_turns_of_everybody_else() {
     telling.abort();
 }
 
+#[tokio::test(start_paused = true)]
+async fn however_late_a_round_is_everybody_else_has_turns_in_it() {
+    let (rounds, changes) = (Rounds::default(), watch::Sender::new(()));
+    let (running, subscribed) = (rounds.clone(), changes.subscribe());
+    let telling = tokio::spawn(async move { running.run(subscribed).await });
+    let places: Vec<_> = (0..SIZE * TOGETHER * 10).map(|_| rounds.join()).collect();
+    tokio::task::yield_now().await;
+    changes.send_replace(());
+    let mut turns = 0;
+    while !places.iter().all(heard) {
+        // A day passes between two turns: it is never in time again.
+        tokio::time::advance(Duration::from_hours(24)).await;
+        turns += 1;
+        assert!(turns < 1_000, "the round does not end");
+    }
+    assert!(turns >= 10, "{turns} turns in ten times as many lots as are told together");
+    telling.abort();
+}
+
 #[tokio::test]
 async fn a_round_that_the_thread_has_no_time_for_ends_in_time_all_the_same() {
     let (rounds, changes) = (Rounds::default(), watch::Sender::new(()));
