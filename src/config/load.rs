@@ -12,6 +12,8 @@ use crate::identity::Digest;
 pub struct Loaded {
     /// What the file says.
     pub config: Config,
+    /// The file, as it was read.
+    pub text: Box<str>,
     /// SHA-256 of the file.
     pub digest: Digest,
 }
@@ -31,7 +33,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     let text = str::from_utf8(&bytes).map_err(|error| refuse(format!("not UTF-8: byte {}", error.valid_up_to())))?;
     let mut digest = [0; 32];
     digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes).as_ref());
-    Ok(Loaded { config: parse(&file, text)?, digest: Digest(digest) })
+    Ok(Loaded { config: parse(&file, text)?, text: text.into(), digest: Digest(digest) })
 }
 
 /// The bytes of the file; one more than may be, at most, whatever the file is.

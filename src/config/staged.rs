@@ -137,7 +137,7 @@ fn named<'a>(root: &'a mut Table, key: &str) -> Result<Vec<(&'a str, &'a mut Tab
 }
 
 fn unknown(key: &str, name: &str) -> String {
-    format!("{key}.{name} was not there when the file was read before: try again once nobody writes it")
+    format!("{key}.{name} has nothing that stands in for it")
 }
 
 /// The tables of a list of tables, or the one there is.
@@ -221,10 +221,10 @@ mod tests {
     }
 
     #[test]
-    fn a_store_or_an_upstream_that_came_between_two_looks_at_the_file_is_not_left_as_it_is() {
+    fn a_store_or_an_upstream_without_a_prop_is_not_left_as_it_is() {
         for more in ["[trust.late]\nanchors = \"ca.pem\"\n", "[upstream.late]\nservers = \"http://10.0.0.1\"\n"] {
             let told = staged(&format!("{}\n{more}", whole()), &props()).unwrap_err();
-            assert!(told.contains(".late was not there when the file was read before"), "{told}");
+            assert!(told.contains(".late has nothing that stands in for it"), "{told}");
         }
     }
 

@@ -74,9 +74,8 @@ impl Stage {
     /// # Errors
     /// As [`StageError`] says.
     pub fn set(file: &Path, wanted: &Wanted, honest: NonZeroUsize, clock: &Clock) -> Result<Self, StageError> {
-        let config = config::load(file).map_err(StageError::Config)?.config;
-        let text =
-            std::fs::read_to_string(file).map_err(|error| StageError::Io("cannot read the file again", error))?;
+        // What is played is what was read: a file that somebody writes, or a pipe, is not the same a second time.
+        let config::Loaded { config, text, .. } = config::load(file).map_err(StageError::Config)?;
         let places = Places::find(&config, wanted).map_err(StageError::Unfit)?;
         let name = ServerName::try_from(places.host.clone());
         let name = name.map_err(|_| StageError::Unfit(format!("{:?} is no server name", places.host)))?;
