@@ -19,36 +19,36 @@ impl FingerprintHeaders {
     /// Puts what is known into a request, in place of any of the same name; a request of a client of which nothing is
     /// known must have been [stripped](crate::identity::strip()) before. The fingerprints must be the same in every call that has them.
     pub fn stamp(&self, stack: Stack<'_>, headers: &mut HeaderMap) {
-        let tls = stack.tls.as_ref();
-        for (slot, name, text) in [
-            (&self.ja4, JA4, tls.map(|print| print.ja4.as_str())),
-            (&self.stable, STABLE, tls.map(|print| print.stable.as_str())),
-            (&self.http2, HTTP2, stack.http2),
-        ] {
-            let value = text.and_then(|text| slot.get_or_init(|| HeaderValue::from_str(text).ok()).clone());
-            if let Some(value) = value {
-                headers.insert(name, value);
-            }
-        }
+        self.known(stack, |name, value| drop(headers.insert(name, value.clone())));
     }
-}
 
-impl FingerprintHeaders {
     /// Writes what is known behind the fields of a request that is being written in HTTP/1.1: as [`Self::stamp`].
     pub fn write(&self, stack: Stack<'_>, out: &mut BytesMut) {
-        let mut fields = HeaderMap::new();
-        self.stamp(stack, &mut fields);
-        for (name, value) in &fields {
+        self.known(stack, |name, value| {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 out.put_slice(part);
             }
+        });
+    }
+
+    fn known(&self, stack: Stack<'_>, mut each: impl FnMut(&'static HeaderName, &HeaderValue)) {
+        let tls = stack.tls.as_ref();
+        for (slot, name, text) in [
+            (&self.ja4, &JA4, tls.map(|print| print.ja4.as_str())),
+            (&self.stable, &STABLE, tls.map(|print| print.stable.as_str())),
+            (&self.http2, &HTTP2, stack.http2),
+        ] {
+            let value = text.and_then(|text| slot.get_or_init(|| HeaderValue::from_str(text).ok()).as_ref());
+            if let Some(value) = value {
+                each(name, value);
+            }
         }
     }
 }
 
-const JA4: HeaderName = HeaderName::from_static("x-client-ja4");
-const STABLE: HeaderName = HeaderName::from_static("x-client-ja4-stable");
-const HTTP2: HeaderName = HeaderName::from_static("x-client-h2");
+static JA4: HeaderName = HeaderName::from_static("x-client-ja4");
+static STABLE: HeaderName = HeaderName::from_static("x-client-ja4-stable");
+static HTTP2: HeaderName = HeaderName::from_static("x-client-h2");
 
 #[cfg(test)]
 mod tests {
@@ -71,6 +71,11 @@ mod tests {
         stamps.stamp(Stack { tls, http2: None }, &mut headers);
         assert_eq!(headers.len(), 2);
         stamps.stamp(Stack { tls, http2: Some("2:0|00|0|m,a,s,p") }, &mut headers);
+        let mut lines = BytesMut::new();
+        stamps.write(Stack { tls, http2: Some("2:0|00|0|m,a,s,p") }, &mut lines);
+        let expected =
+            format!("x-client-ja4: {ja4}\r\nx-client-ja4-stable: {stable}\r\nx-client-h2: 2:0|00|0|m,a,s,p\r\n");
+        assert_eq!(lines, expected.as_bytes());
         for (name, value) in
             [("x-client-ja4", ja4), ("x-client-ja4-stable", stable), ("x-client-h2", "2:0|00|0|m,a,s,p")]
         {
