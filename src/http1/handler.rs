@@ -1,5 +1,6 @@
 //! What the codec asks of whoever answers requests, and what it tells in the end.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,37 +34,24 @@ pub trait Handler {
     fn refused(&self, reject: Reject, seen: Seen<'_>) -> Response<Self::Body>;
 }
 
-impl<H: Handler + Sync> Handler for &H {
-    type Body = H::Body;
-    type Tunnel = H::Tunnel;
+/// Whatever leads to one: a reference, or a share of it.
+impl<P> Handler for P
+where
+    P: Deref<Target: Handler> + Sync,
+{
+    type Body = <P::Target as Handler>::Body;
+    type Tunnel = <P::Target as Handler>::Tunnel;
 
     fn request(
         &self,
         request: Request<RequestBody>,
         early: EarlyResponses,
     ) -> impl Future<Output = Answer<Self::Body, Self::Tunnel>> + Send {
-        H::request(self, request, early)
+        (**self).request(request, early)
     }
 
     fn refused(&self, reject: Reject, seen: Seen<'_>) -> Response<Self::Body> {
-        H::refused(self, reject, seen)
-    }
-}
-
-impl<H: Handler + Send + Sync> Handler for Arc<H> {
-    type Body = H::Body;
-    type Tunnel = H::Tunnel;
-
-    fn request(
-        &self,
-        request: Request<RequestBody>,
-        early: EarlyResponses,
-    ) -> impl Future<Output = Answer<Self::Body, Self::Tunnel>> + Send {
-        H::request(self, request, early)
-    }
-
-    fn refused(&self, reject: Reject, seen: Seen<'_>) -> Response<Self::Body> {
-        H::refused(self, reject, seen)
+        (**self).refused(reject, seen)
     }
 }
 

@@ -25,6 +25,7 @@ use super::patience::{Cut, Patience, Pieces};
 use crate::clock::Clock;
 use crate::codec::{Beside, First};
 use crate::message::body::RequestBody;
+use crate::message::request_id;
 use crate::reject::{Reason, Reject};
 
 /// Who answers requests.
@@ -224,7 +225,7 @@ fn io_error<'e>(source: &'e (dyn std::error::Error + 'static)) -> Option<&'e std
 
 /// Fields that never say the same twice. In the table of HPACK they would push out what is said again and again, so they
 /// are sent as literals that are never indexed (RFC 7541 §6.2.3), for which `http` has the word sensitive.
-static UNIQUE: [HeaderName; 2] = [HeaderName::from_static("x-request-id"), HeaderName::from_static("ratelimit")];
+static UNIQUE: [HeaderName; 2] = [HeaderName::from_static(request_id::NAME), HeaderName::from_static("ratelimit")];
 
 /// What may wait for the client of one stream: four frames. hyper's 400 KiB, times a hundred streams that nobody
 /// reads, would be 40 MiB a connection.

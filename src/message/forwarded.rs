@@ -62,9 +62,7 @@ impl Hop {
         headers.insert(&X_FORWARDED_FOR, self.peer_value.clone());
         headers.insert(&X_FORWARDED_PROTO, HTTPS.clone());
         headers.insert(&X_FORWARDED_HOST, host.clone());
-        if rfc7239 == Rfc7239::Send
-            && let Ok(value) = HeaderValue::try_from(self.element(host))
-        {
+        if let Some(value) = self.forwarded(host, rfc7239) {
             headers.insert(FORWARDED, value);
         }
     }
@@ -76,13 +74,16 @@ impl Hop {
         out.put_slice(b"\r\nx-forwarded-proto: https\r\nx-forwarded-host: ");
         out.put_slice(host.as_bytes());
         out.put_slice(b"\r\n");
-        if rfc7239 == Rfc7239::Send
-            && let Ok(value) = HeaderValue::try_from(self.element(host))
-        {
+        if let Some(value) = self.forwarded(host, rfc7239) {
             out.put_slice(b"forwarded: ");
             out.put_slice(value.as_bytes());
             out.put_slice(b"\r\n");
         }
+    }
+
+    /// The whole field, where it is wanted.
+    fn forwarded(&self, host: &HeaderValue, rfc7239: Rfc7239) -> Option<HeaderValue> {
+        if rfc7239 == Rfc7239::Send { HeaderValue::try_from(self.element(host)).ok() } else { None }
     }
 
     /// Our element of the `Forwarded` list. A host that no quoted string can hold is left out.
