@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 use super::honest::Honest;
-use crate::harness::{Backend, Client, Process, World};
+use crate::harness::{Backend, Client, Process, Session, Speak, World};
 
 /// Resident memory in KiB.
 fn resident(process: &Process) -> u64 {
@@ -37,7 +37,7 @@ async fn start(world: &World, top: &str) -> (Process, Backend) {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn two_thousand_silent_connections_cost_two_megabytes_and_no_time() {
+async fn two_thousand_silent_connections_cost_four_megabytes_and_no_time() {
     rlimit::increase_nofile_limit(20_000).unwrap();
     let world = World::new();
     let (process, _backend) = start(&world, "[connection]\nper_address = 10000\nhandshake_timeout = \"60s\"\n").await;
@@ -62,6 +62,25 @@ async fn two_thousand_silent_connections_cost_two_megabytes_and_no_time() {
     let spent = ticks(&process) - started;
     assert!(spent <= 20, "{spent} ticks of 10 ms in a second of silence");
     Honest::at(&world, address).await.were_served().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_idle_connection_of_a_known_client_costs_some_kilobytes() {
+    const COUNT: u64 = 200;
+    let world = World::new();
+    let top = "[connection]\nper_address = 10000\nhandshakes_per_address = \"100000/s\"\n";
+    let (process, _backend) = start(&world, top).await;
+    for (speak, most) in Speak::BOTH.into_iter().zip([14, 30]) {
+        let (before, mut idle) = (resident(&process), Vec::new());
+        for _ in 0..COUNT {
+            let mut session = Session::open(Client::good(&world), process.address(), speak).await.unwrap();
+            assert_eq!(session.get("/").await.unwrap().status, 200);
+            idle.push(session);
+        }
+        let each = resident(&process).saturating_sub(before) * 1024 / COUNT;
+        assert!(each < most * 1024, "{each} bytes each");
+    }
 }
 
 #[cfg(target_os = "linux")]
